@@ -1,0 +1,128 @@
+# Copyright: (c) 2026, the flagship.coreos contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The file that tells `flagship watch` which configuration files to write: INI, one section for each."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from flagship.settings import SettingsError, parse_duration
+
+T = TypeVar("T")
+
+STAGED = "{staged}"
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_REQUIRED = ("prefix", "template", "destination")
+_OPTIONAL = {
+    "mode": "0644",
+    "check": "",
+    "running": "",
+    "reload": "",
+    "quiescence_min": "50ms",
+    "quiescence_max": "500ms",
+    "resync": "60s",
+}
+
+
+@dataclass(frozen=True)
+class TemplateConfig:
+    """One configuration file that follows etcd; times in seconds, commands as argument lists, () = none.
+
+    `template` is the path of a Jinja2 template or the name of a bundled one. `check` must succeed before a new file
+    replaces the old one; in it {staged} stands for the new file's path. `reload` makes the balancer read the file.
+    While `running` fails there is no balancer: `check` and `reload` are left out, as it reads the file when it starts.
+    """
+
+    name: str
+    prefix: str
+    template: str
+    destination: Path
+    mode: int
+    check: tuple[str, ...]
+    running: tuple[str, ...]
+    reload: tuple[str, ...]
+    quiescence_min: float
+    quiescence_max: float
+    resync: float
+
+
+def load_templates(path: str) -> list[TemplateConfig]:
+    """The sections of the file; raises SettingsError."""
+    parser = configparser.ConfigParser(interpolation=None, default_section="")
+    try:
+        parser.read_string(Path(path).read_text(encoding="utf-8"), source=path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"template configuration {path} cannot be read: {error}.") from None
+    except configparser.Error as error:
+        raise SettingsError(f"template configuration {path} is not valid: {' '.join(str(error).split())}.") from None
+    if not parser.sections():
+        raise SettingsError(f"template configuration {path} has no section: write one for each file to follow etcd.")
+    return [_template(path, name, dict(parser[name])) for name in parser.sections()]
+
+
+def _template(path: str, name: str, values: Mapping[str, str]) -> TemplateConfig:
+    where = f"template configuration {path}, [{name}]"
+    if not _NAME.fullmatch(name):
+        raise SettingsError(f"{where}: a section's name may hold letters, digits and _.- only.")
+    for key in values:
+        if key not in (*_REQUIRED, *_OPTIONAL):
+            raise SettingsError(f"{where}: unknown key {key}; known are {', '.join((*_REQUIRED, *_OPTIONAL))}.")
+    for key in _REQUIRED:
+        if not values.get(key):
+            raise SettingsError(f"{where}: {key} is missing.")
+    texts = {**_OPTIONAL, **values}
+
+    def read(key: str, parse: Callable[[str], T]) -> T:
+        try:
+            return parse(texts[key])
+        except ValueError as error:
+            raise SettingsError(f"{where}: {key} is {texts[key]!r}: {error}.") from None
+
+    config = TemplateConfig(
+        name=name,
+        prefix=read("prefix", _absolute),
+        template=texts["template"],
+        destination=Path(read("destination", _absolute)),
+        mode=read("mode", _mode),
+        check=read("check", _command),
+        running=read("running", _command),
+        reload=read("reload", _command),
+        quiescence_min=read("quiescence_min", parse_duration),
+        quiescence_max=read("quiescence_max", parse_duration),
+        resync=read("resync", _resync),
+    )
+    if config.quiescence_max < config.quiescence_min:
+        raise SettingsError(f"{where}: quiescence_max is shorter than quiescence_min.")
+    return config
+
+
+def _absolute(text: str) -> str:
+    if not text.startswith("/") or text.endswith("/."):
+        raise ValueError("it must begin with /")
+    return text.rstrip("/") or "/"
+
+
+def _mode(text: str) -> int:
+    if not re.fullmatch(r"0?[0-7]{3}", text):
+        raise ValueError("write three octal digits, such as 0644")
+    return int(text, 8)
+
+
+def _command(text: str) -> tuple[str, ...]:
+    return tuple(shlex.split(text))
+
+
+def _resync(text: str) -> float:
+    seconds = parse_duration(text)
+    if seconds < 1:
+        raise ValueError("it must be 1s or longer")
+    return seconds

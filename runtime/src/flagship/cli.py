@@ -1,0 +1,92 @@
+# Copyright: (c) 2026, the flagship.coreos contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The command `flagship`: reads the settings and hands over to a subcommand."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from flagship import __version__
+from flagship.settings import DEFAULT_FILE, Settings, SettingsError, load
+
+COMMANDS = {
+    "fleet": "run the fleet engine, agent and API of this machine",
+    "fleetctl": "ask and command a fleet, as fleetctl does",
+    "announce": "keep a service's key in etcd while its check passes",
+    "watch": "write configuration files that follow keys in etcd",
+}
+
+
+class CommandError(Exception):
+    """A subcommand cannot do its work; the text is one sentence for the operator (exit code 1)."""
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one sentence on standard error, exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message.rstrip('.')}; see {self.prog} --help.\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `flagship` with `argv` (default: the process's) and return its exit code: 2 usage or settings, 1 the rest."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.command is None:
+        parser.error(f"no command was given: name one of {', '.join(COMMANDS)}")
+    try:
+        return _run(arguments.command, arguments.arguments, arguments.config)
+    except SettingsError as error:
+        return _complain(arguments.command, str(error), 2)
+    except CommandError as error:
+        return _complain(arguments.command, str(error), 1)
+    except ModuleNotFoundError as error:
+        return _complain(
+            arguments.command, f"the Python library {error.name} is missing: install the runtime again.", 1
+        )
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Python would complain again when it flushes at exit: https://docs.python.org/3/library/signal.html#note-on-sigpipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _parser() -> ArgumentParser:
+    width = max(map(len, COMMANDS))
+    listing = "\n".join(f"  {name:{width}}  {purpose}" for name, purpose in COMMANDS.items())
+    parser = ArgumentParser(
+        prog="flagship",
+        description=f"commands:\n{listing}",
+        epilog="`flagship COMMAND --help` tells about one command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"flagship {__version__}")
+    parser.add_argument("--config", metavar="FILE", help=f"settings file (default: {DEFAULT_FILE} if it exists)")
+    # Optional only for argparse, which would else name the empty rest among what is missing.
+    parser.add_argument("command", metavar="COMMAND", nargs="?", choices=COMMANDS)
+    parser.add_argument("arguments", metavar="...", nargs=argparse.REMAINDER, help="what the command takes")
+    return parser
+
+
+def _run(command: str, arguments: list[str], config: str | None) -> int:
+    if command == "fleetctl":
+        return int(importlib.import_module("flagship.fleet.fleetctl").main(arguments) or 0)
+    if command == "fleet":
+        ArgumentParser(prog="flagship fleet", description=COMMANDS["fleet"]).parse_args(arguments)
+        return int(importlib.import_module("flagship.fleet.service").main(config) or 0)
+    settings: Settings = load(config, os.environ)
+    module = {"announce": "flagship.discovery.announce", "watch": "flagship.balancer.watch"}[command]
+    return int(importlib.import_module(module).main(arguments, settings) or 0)
+
+
+def _complain(command: str, sentence: str, code: int) -> int:
+    print(f"flagship {command}: {sentence}", file=sys.stderr)
+    return code

@@ -1,0 +1,138 @@
+# Copyright: (c) 2026, the flagship.coreos contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""TLS in front of the API: TCP sockets are served to clients with a certificate, and to nobody else.
+
+waitress has no TLS, so connections are decrypted here and go on to a unix socket that only this user can reach.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from flagship.settings import FleetSettings, SettingsError
+
+log = logging.getLogger(__name__)
+
+HANDSHAKE_TIMEOUT = 10.0
+_CHUNK = 65536
+
+
+def split_sockets(sockets: Sequence[socket.socket]) -> tuple[list[socket.socket], list[socket.socket]]:
+    """The sockets of this machine only, and those that the network may reach."""
+    local = [sock for sock in sockets if sock.family == socket.AF_UNIX]
+    return local, [sock for sock in sockets if sock.family != socket.AF_UNIX]
+
+
+def server_context(fleet: FleetSettings) -> ssl.SSLContext:
+    """TLS as the `api_` settings say, a client certificate required; raises SettingsError."""
+    if not fleet.api_cert:
+        raise SettingsError(
+            "a TCP socket was passed but the API has no certificate: set fleet api_cert, api_key and api_client_ca, "
+            "or remove the socket unit that listens on TCP."
+        )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_REQUIRED
+    try:
+        context.load_cert_chain(fleet.api_cert, fleet.api_key)
+    except OSError as error:
+        raise SettingsError(
+            f"fleet api_cert {fleet.api_cert} with api_key {fleet.api_key} cannot be used: {error}."
+        ) from None
+    try:
+        context.load_verify_locations(cafile=fleet.api_client_ca)
+    except OSError as error:
+        raise SettingsError(f"fleet api_client_ca {fleet.api_client_ca} cannot be used: {error}.") from None
+    return context
+
+
+class TlsListener:
+    """Accepts TLS on *sockets* in a thread of its own, and connects each client to `inner`, for a server to serve.
+
+    Raises SettingsError as server_context.
+    """
+
+    def __init__(self, fleet: FleetSettings, sockets: Sequence[socket.socket]) -> None:
+        self._fleet = fleet
+        self._context = server_context(fleet)
+        self._sockets = sockets
+        # Readable by nobody else: whoever connects to the inner socket needs no certificate.
+        self._directory = tempfile.TemporaryDirectory(prefix="flagship-api-")
+        self._path = str(Path(self._directory.name) / "inner.sock")
+        self.inner = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.inner.bind(self._path)
+        self.inner.listen()
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="tls", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and all connections; `inner` is left to its server."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(5.0)
+        self._directory.cleanup()
+
+    def renew(self) -> None:
+        """Show new clients what the certificate's files hold now; raises SettingsError and changes nothing."""
+        server_context(self._fleet)
+        self._context.load_cert_chain(self._fleet.api_cert, self._fleet.api_key)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._serve())
+        finally:
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        servers = [
+            await asyncio.start_server(
+                self._relay, sock=sock, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_TIMEOUT
+            )
+            for sock in self._sockets
+        ]
+        await self._stop.wait()
+        for server in servers:
+            server.close()
+        relays = asyncio.all_tasks() - {asyncio.current_task()}
+        for relay in relays:
+            relay.cancel()
+        await asyncio.gather(*relays, return_exceptions=True)
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            inner_reader, inner_writer = await asyncio.open_unix_connection(self._path)
+        except OSError as error:
+            log.warning("A client of the API was turned away: %s", error)
+            writer.close()
+            return
+        ways = {asyncio.ensure_future(way) for way in (_copy(reader, inner_writer), _copy(inner_reader, writer))}
+        try:
+            # The server closes connections that are idle or answered, which ends both ways.
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            inner_writer.close()
+            writer.close()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while chunk := await reader.read(_CHUNK):
+            writer.write(chunk)
+            await writer.drain()
+    except OSError as error:
+        log.debug("A connection to the API was lost: %s", error)

@@ -1,0 +1,190 @@
+# Copyright: (c) 2026, the flagship.coreos contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+from flagship.etcd import Event, KeyValue, Snapshot
+from flagship.fleet import registry
+from flagship.fleet.model import DESIRED_STATES, Cordon, DesiredState, Machine, Unit, UnitState
+from flagship.fleet.registry import Keys, RecordError
+from flagship.fleet.unit_file import Option
+from flagship.fleet.view import View
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fleet.builders import launched
+
+KEYS = Keys("/fleet/")
+options = st.lists(st.builds(Option, st.text(max_size=5), st.text(max_size=5), st.text(max_size=9)), max_size=4)
+
+
+@given(options.map(tuple), st.sampled_from(list(DESIRED_STATES.values())), st.integers(0, 9))
+def test_units_survive_the_registry(found: tuple[Option, ...], desired: DesiredState, restarts: int) -> None:
+    unit = Unit("a.service", found, desired, restarts)
+    assert registry.load_unit("key", "a.service", registry.dump_unit(unit)) == unit
+    assert registry.load_entry("key", "a.service", registry.dump_unit(unit)) == unit.entry
+
+
+def test_machines_and_states_survive_the_registry() -> None:
+    machine = Machine("m1", "192.0.2.1", {"a": "b"}, "boot", "1.0.0")
+    assert registry.load_machine("key", "m1", registry.dump_machine(machine)) == machine
+    state = UnitState("h", "loaded", "active", "running", "launched")
+    assert registry.load_state("key", registry.dump_state(state)) == state
+    assert registry.load_leader("key", registry.dump_leader("m1")) == "m1"
+    cordon = Cordon(True, ("a.service",))
+    assert registry.load_cordon("key", registry.dump_cordon(cordon)) == cordon
+
+
+@pytest.mark.parametrize(
+    ("key", "parts"),
+    [
+        (KEYS.unit("a.service"), ("unit", "a.service")),
+        (KEYS.machine("m1"), ("machine", "m1")),
+        (KEYS.cordon("m1"), ("cordon", "m1")),
+        (KEYS.metadata("m1", "k"), ("metadata", "m1", "k")),
+        (KEYS.schedule("m1", "a.service"), ("schedule", "m1", "a.service")),
+        (KEYS.state("a.service", "m1"), ("state", "a.service", "m1")),
+        (KEYS.leader, ("leader",)),
+    ],
+)
+def test_keys_are_read_as_they_are_made(key: str, parts: tuple[str, ...]) -> None:
+    assert KEYS.parts(key) == parts
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("/other/unit/a.service", "/fleet/unit/", "/fleet/unit/a", "/fleet/unit/a/b.service", "/fleet/x"),
+        *("/fleet/leader/x", "/fleet/schedule/m1/..", "/fleet/schedule//a.service", "/fleet/state/m1/a.service"),
+    ],
+)
+def test_foreign_keys_are_named(key: str) -> None:
+    with pytest.raises(RecordError) as caught:
+        KEYS.parts(key)
+    assert key in str(caught.value)
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=40) | st.sampled_from([b"[]", b"1", b'{"options":1}', b'{"options":[1]}', b'{"options":[]}']))
+def test_any_bytes_are_read_or_refused(value: bytes) -> None:
+    view = View(KEYS)
+    keys = [
+        KEYS.unit("a.service"),
+        KEYS.machine("m1"),
+        KEYS.metadata("m1", "k"),
+        KEYS.cordon("m1"),
+        KEYS.schedule("m1", "b.service"),
+        KEYS.state("a.service", "m1"),
+        KEYS.leader,
+        "/fleet/foreign",
+    ]
+    view.on_snapshot(Snapshot({key: KeyValue(key, value, 1, 1, 0) for key in keys}, 1))
+    assert view.leader is not None and view.synced
+    assert view.cluster(0).schedule.keys() == {"m1"}
+    assert "a.service" in view.units or "a.service" in view.unreadable
+    # In doubt a machine takes nothing, and gives nothing away.
+    assert view.cluster(0).cordons == {"m1": Cordon()}
+    view.on_events([Event("delete", key, None, 2) for key in keys], 2)
+    assert (view.units, view.unreadable, view.schedule, view.states, view.places) == ({}, set(), {}, {}, {})
+    assert view.leader is None and view.revision == 2
+
+
+def put(view: View, revision: int, key: str, value: bytes, lease: int = 0) -> None:
+    view.on_events([Event("put", key, KeyValue(key, value, revision, revision, lease), revision)], revision)
+
+
+def test_current_state_follows_schedule_and_states() -> None:
+    view = View(KEYS)
+    view.on_snapshot(Snapshot({}, 1))
+    unit = launched("a.service")
+
+    def current() -> tuple[str, str]:
+        seen = view.unit("a.service")
+        assert seen is not None
+        return seen.current_state, seen.machine
+
+    put(view, 2, KEYS.unit("a.service"), registry.dump_unit(unit))
+    assert current() == ("inactive", "")
+    put(view, 3, KEYS.schedule("m1", "a.service"), registry.dump_unit(unit))
+    assert current() == ("inactive", "m1")
+    state = registry.dump_state(UnitState("h", "loaded", "active", "running", "launched"))
+    put(view, 4, KEYS.state("a.service", "m1"), state)
+    assert current() == ("launched", "m1")
+    put(view, 5, KEYS.schedule("m1", "a.service"), registry.dump_unit(launched("a.service", desired="inactive")))
+    assert current() == ("loaded", "")
+    view.on_events([Event("delete", KEYS.state("a.service", "m1"), None, 6)], 6)
+    assert current() == ("inactive", "")
+
+
+def test_absent_machines_are_awaited_only_after_a_gap() -> None:
+    view = View(KEYS)
+    entry = KEYS.schedule("m1", "a.service")
+    item = KeyValue(entry, registry.dump_unit(launched("a.service")), 1, 1, 0)
+    view.on_snapshot(Snapshot({entry: item}, 1))
+    assert view.cluster(60).awaited == {"m1"}
+    assert view.cluster(0).awaited == frozenset()
+    # A machine whose record cannot be read is there, so it is not dead.
+    put(view, 2, KEYS.machine("m1"), b"junk")
+    assert view.cluster(0).awaited == {"m1"}
+
+
+@pytest.mark.parametrize(
+    ("desired", "state", "arrived"),
+    [
+        ("launched", None, False),
+        ("launched", UnitState("h", "loaded", "activating", "start", "launched"), False),
+        ("launched", UnitState("h", "loaded", "failed", "failed", "launched"), False),
+        ("launched", UnitState("h", "loaded", "inactive", "dead", "loaded"), False),
+        ("launched", UnitState("h", "loaded", "active", "running", "launched"), True),
+        ("launched", UnitState("h", "loaded", "inactive", "dead", "launched"), False),
+        ("loaded", UnitState("h", "loaded", "inactive", "dead", "loaded"), True),
+        ("inactive", None, True),
+    ],
+)
+def test_a_unit_that_moves_has_arrived_when_it_runs(
+    desired: DesiredState, state: UnitState | None, arrived: bool
+) -> None:
+    view = View(KEYS)
+    view.on_snapshot(Snapshot({}, 1))
+    unit = launched("a.service", desired=desired)
+    put(view, 2, KEYS.cordon("m1"), registry.dump_cordon(Cordon(True, ("a.service", "gone.service"))))
+    put(view, 3, KEYS.unit("a.service"), registry.dump_unit(unit))
+    put(view, 4, KEYS.schedule("m2", "a.service"), registry.dump_unit(unit))
+    if state is not None:
+        put(view, 5, KEYS.state("a.service", "m2"), registry.dump_state(state))
+    assert view.cluster(0).unsettled == (frozenset() if arrived else {"a.service"})
+
+
+def test_a_job_that_moves_has_arrived_when_it_has_ended() -> None:
+    view = View(KEYS)
+    view.on_snapshot(Snapshot({}, 1))
+    unit = Unit("a.service", (Option("Service", "Type", "oneshot"),), "launched")
+    put(view, 2, KEYS.cordon("m1"), registry.dump_cordon(Cordon(True, ("a.service",))))
+    put(view, 3, KEYS.unit("a.service"), registry.dump_unit(unit))
+    put(view, 4, KEYS.schedule("m2", "a.service"), registry.dump_unit(unit))
+    for number, (active, arrived) in enumerate((("activating", False), ("inactive", True), ("failed", False))):
+        state = registry.dump_state(UnitState("h", "loaded", active, "x", "launched"))
+        put(view, 5 + number, KEYS.state("a.service", "m2"), state)
+        assert (not view.cluster(0).unsettled) is arrived
+
+
+def test_a_resync_without_news_wakes_nobody() -> None:
+    view = View(KEYS)
+    items = {KEYS.leader: KeyValue(KEYS.leader, registry.dump_leader("m1"), 1, 1, 7)}
+    view.on_snapshot(Snapshot(items, 1))
+    version = view.version
+    view.on_snapshot(Snapshot(dict(items), 5))
+    assert (view.version, view.revision) == (version, 5)
+
+
+def test_states_wake_nobody_and_all_else_does() -> None:
+    view = View(KEYS)
+    state = registry.dump_state(UnitState("h", "loaded", "active", "running", "launched"))
+    put(view, 2, KEYS.state("a.service", "m1"), state)
+    assert (view.version, view.revision) == (0, 2)
+    unit = KEYS.unit("a.service")
+    value = registry.dump_unit(launched("a.service"))
+    key = KEYS.state("a.service", "m1")
+    view.on_events([Event("delete", key, None, 3), Event("put", unit, KeyValue(unit, value, 3, 3, 0), 3)], 3)
+    assert (view.version, view.revision) == (1, 3)

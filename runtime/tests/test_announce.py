@@ -1,0 +1,281 @@
+# Copyright: (c) 2026, the flagship.coreos contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""`flagship announce`: decisions as tables, and the real command against a real etcd and a real web server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from etcd_server import EtcdServer, wait_for
+from flagship.discovery.announce import decide
+from flagship.discovery.check import Health, judge, parse_check
+from flagship.etcd import Client, KeyValue
+from hypothesis import given
+from hypothesis import strategies as st
+from website import Website
+
+SOURCE = Path(__file__).parents[1] / "src"
+MINE, OTHER = 7, 8
+
+
+@pytest.mark.parametrize(
+    ("results", "rise", "fall", "expected"),
+    [
+        ("+", 1, 1, "u"),
+        ("-", 1, 1, "d"),
+        ("+-+-", 1, 1, "udud"),
+        ("++-+--", 1, 2, "uuuuud"),
+        ("++-++", 2, 1, "duddu"),
+        ("+--+--", 1, 3, "uuuuuu"),
+        ("+---+++", 3, 3, "ddddddu"),
+    ],
+)
+def test_rise_and_fall(results: str, rise: int, fall: int, expected: str) -> None:
+    health, seen = Health(), ""
+    for result in results:
+        health = judge(health, result == "+", rise, fall)
+        seen += "u" if health.up else "d"
+    assert seen == expected
+
+
+@given(st.lists(st.booleans()), st.integers(1, 5), st.integers(1, 5))
+def test_health_changes_only_after_as_many_equal_results(results: list[bool], rise: int, fall: int) -> None:
+    health = Health()
+    for index, passed in enumerate(results):
+        before, health = health, judge(health, passed, rise, fall)
+        if health.up == before.up:
+            assert health.contrary < (fall if health.up else rise)
+            continue
+        needed = rise if health.up else fall
+        assert results[index + 1 - needed : index + 1] == [health.up] * needed
+
+
+def found(value: bytes, lease: int) -> KeyValue:
+    return KeyValue("/services/website/nginx@1", value, 1, 5, lease)
+
+
+@pytest.mark.parametrize(
+    ("key", "wanted", "step"),
+    [
+        (None, True, "put"),
+        (None, False, "nothing"),
+        (found(b"me", MINE), True, "nothing"),
+        (found(b"me", MINE), False, "delete"),
+        (found(b"else", MINE), True, "put"),
+        (found(b"me", OTHER), True, "put"),  # left behind by this announcer's previous life
+        (found(b"me", OTHER), False, "nothing"),
+        (found(b"else", OTHER), True, "taken"),
+        (found(b"else", OTHER), False, "nothing"),
+        (found(b"else", 0), True, "put"),
+        (found(b"else", 0), False, "nothing"),
+    ],
+)
+def test_steps(key: KeyValue | None, wanted: bool, step: str) -> None:
+    assert decide(key, wanted, b"me", MINE) == step
+
+
+@pytest.fixture
+def website() -> Iterator[Website]:
+    site = Website()
+    site.start()
+    yield site
+    site.stop()
+
+
+def test_http_check(website: Website) -> None:
+    check = parse_check(f"http://{website.address}/status?x=1", website.address)
+    assert check(1.0) == ""
+    website.status = 503
+    assert check(1.0) == "status 503"
+    website.status = 302
+    assert check(1.0) == "status 302"
+    website.stop()
+    assert check(1.0) == "connection refused"
+    assert parse_check("tcp", website.address)(1.0) == "connection refused"
+
+
+@contextmanager
+def tcp_server(serve: Callable[[socket.socket], object]) -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def run() -> None:
+            try:
+                connection, _address = listener.accept()
+            except OSError:
+                return
+            with connection:
+                serve(connection)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+
+
+def test_check_of_a_server_that_accepts_and_never_answers_ends_in_time() -> None:
+    release = threading.Event()
+    with tcp_server(lambda _connection: release.wait(10)) as address:
+        started = time.monotonic()
+        assert parse_check(f"http://{address}/", address)(0.3) == "no answer in time"
+        assert time.monotonic() - started < 2
+        release.set()
+
+
+def test_check_of_a_server_that_drips_its_answer_ends_in_time() -> None:
+    def drip(connection: socket.socket) -> None:
+        try:
+            for _attempt in range(100):
+                connection.sendall(b"H")
+                time.sleep(0.1)
+        except OSError:
+            pass
+
+    with tcp_server(drip) as address:
+        started = time.monotonic()
+        assert parse_check(f"http://{address}/", address)(0.5) == "no answer in time"
+        assert time.monotonic() - started < 3
+
+
+def test_check_of_a_server_that_does_not_speak_http() -> None:
+    with tcp_server(lambda connection: connection.sendall(b"220 smtp ready\r\n")) as address:
+        assert parse_check(f"http://{address}/", address)(2.0) == "it does not answer in HTTP"
+    with tcp_server(lambda connection: None) as address:
+        assert parse_check("tcp", address)(2.0) == ""
+
+
+class Announce:
+    """The real command as a process."""
+
+    def __init__(self, server: EtcdServer, prefix: str, website: Website, *options: str) -> None:
+        self.key = f"{prefix}website/nginx@1"
+        command = [
+            *(sys.executable, "-m", "flagship", "announce", "--prefix", prefix, "--service", "website"),
+            *("--instance", "nginx@1", "--address", website.address, "--check", f"http://{website.address}/"),
+            *("--interval", "0.1s", "--ttl", "2s", *options),
+        ]
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(SOURCE),
+            "FLAGSHIP_ETCD_ENDPOINTS": ",".join(server.endpoints),
+            "FLAGSHIP_ETCD_TIMEOUT": "1",
+        }
+        self.process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+    def stop(self) -> str:
+        """SIGTERM; returns what it said."""
+        self.process.send_signal(signal.SIGTERM)
+        _output, said = self.process.communicate(timeout=20)
+        return str(said)
+
+
+Start = Callable[..., Announce]
+
+
+@pytest.fixture
+def announce(etcd_server: EtcdServer, prefix: str, website: Website) -> Iterator[Start]:
+    """Starts the command; whatever is left of it ends with the test."""
+    started: list[Announce] = []
+
+    def start(*options: str) -> Announce:
+        started.append(Announce(etcd_server, prefix, website, *options))
+        return started[-1]
+
+    yield start
+    for announcer in started:
+        announcer.process.kill()
+        announcer.process.communicate(timeout=10)
+
+
+def test_key_follows_the_check_and_goes_on_sigterm(announce: Start, website: Website, etcd_client: Client) -> None:
+    announcer = announce("--fall", "2", "--rise", "2")
+    wait_for(lambda: etcd_client.get(announcer.key), what="the key")
+    key = etcd_client.get(announcer.key)
+    assert key is not None and key.value == website.address.encode() and key.lease != 0
+    website.status = 500
+    wait_for(lambda: etcd_client.get(announcer.key) is None, what="removal after failed checks")
+    website.status = 200
+    wait_for(lambda: etcd_client.get(announcer.key), what="the key after passed checks")
+    said = announcer.stop()
+    assert announcer.process.returncode == 0, said
+    assert etcd_client.get(announcer.key) is None
+    assert "Traceback" not in said
+
+
+def test_nothing_is_written_while_nothing_changes(announce: Start, etcd_client: Client) -> None:
+    announcer = announce()
+    wait_for(lambda: etcd_client.get(announcer.key), what="the key")
+    before = etcd_client.range("/").revision
+    time.sleep(2.5)  # longer than the TTL: lease renewals and looks at the key are no writes
+    after = etcd_client.get(announcer.key)
+    assert after is not None
+    assert etcd_client.range("/").revision == before
+
+
+def test_a_deleted_key_is_restored(announce: Start, etcd_client: Client) -> None:
+    announcer = announce()
+    wait_for(lambda: etcd_client.get(announcer.key), what="the key")
+    etcd_client.delete(announcer.key)
+    wait_for(lambda: etcd_client.get(announcer.key), what="the key again")
+
+
+def test_a_key_of_the_same_name_elsewhere_is_respected(
+    announce: Start, website: Website, etcd_client: Client, prefix: str
+) -> None:
+    lease = etcd_client.grant(60)
+    etcd_client.put(f"{prefix}website/nginx@1", b"10.9.9.9:80", lease)
+    announcer = announce()
+    time.sleep(1.0)
+    key = etcd_client.get(announcer.key)
+    assert key is not None and key.value == b"10.9.9.9:80"
+    etcd_client.revoke(lease)
+    wait_for(lambda: etcd_client.get(announcer.key), what="the key, once it is free")
+    etcd_client.put(announcer.key, b"10.9.9.9:80", lease := etcd_client.grant(60))
+    said = announcer.stop()
+    key = etcd_client.get(announcer.key)
+    assert key is not None and key.value == b"10.9.9.9:80", "a stopping announcer removed another one's key"
+    assert "belongs to b'10.9.9.9:80'" in said
+    etcd_client.revoke(lease)
+
+
+def test_an_etcd_outage_is_ridden_out(announce: Start, etcd_server: EtcdServer, etcd_client: Client) -> None:
+    announcer = announce()
+    wait_for(lambda: etcd_client.get(announcer.key), what="the key")
+    etcd_server.stop()
+    time.sleep(3.0)  # longer than the TTL
+    assert announcer.process.poll() is None
+    etcd_server.start()
+    wait_for(lambda: etcd_client.get(announcer.key), what="the key after the outage")
+    said = announcer.stop()
+    assert announcer.process.returncode == 0
+    assert "Check" in said and said.count("passed") == 1, "the check flapped"
+
+
+def test_a_killed_announcer_leaves_its_key_to_the_lease(announce: Start, etcd_client: Client) -> None:
+    announcer = announce()
+    wait_for(lambda: etcd_client.get(announcer.key), what="the key")
+    announcer.process.kill()
+    wait_for(lambda: etcd_client.get(announcer.key) is None, 8, "the end of the lease")
+
+
+def test_drain_removes_the_key_first_and_then_waits(announce: Start, website: Website, etcd_client: Client) -> None:
+    announcer = announce("--drain", "30s")
+    wait_for(lambda: etcd_client.get(announcer.key), what="the key")
+    announcer.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: etcd_client.get(announcer.key) is None, what="removal before the drain")
+    time.sleep(0.5)
+    assert announcer.process.poll() is None, "it did not wait"
+    website.stop()
+    assert announcer.process.wait(5) == 0, "it waited for a service that is gone"

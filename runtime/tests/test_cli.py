@@ -1,0 +1,75 @@
+# Copyright: (c) 2026, the flagship.coreos contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The command `flagship`: help, and one sentence with the right exit code for each mistake."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src"
+
+
+def flagship(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `flagship` as an operator does."""
+    return subprocess.run(
+        [sys.executable, "-m", "flagship", *arguments],
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(SOURCE), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["announce", "--help"], ["watch", "--help"], ["fleet", "--help"]])
+def test_help(arguments: list[str]) -> None:
+    result = flagship(*arguments)
+    assert result.returncode == 0
+    assert result.stdout.startswith("usage: flagship")
+
+
+ANNOUNCE = ["announce", "--service", "website", "--instance", "nginx@1", "--address", "10.0.0.1:80", "--check", "tcp"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        ([], "no command was given"),
+        (["launch"], "'launch'"),
+        (["--config", "/nonexistent.conf", "watch"], "/nonexistent.conf does not exist"),
+        (["fleet", "--verbose"], "--verbose"),
+        (["announce"], "--service"),
+        ([*ANNOUNCE, "--interval", "often"], "--interval is 'often'"),
+        ([*ANNOUNCE, "--interval", "0s"], "--interval is '0s'"),
+        ([*ANNOUNCE, "--fall", "0"], "--fall is 0"),
+        ([*ANNOUNCE, "--ttl", "1s"], "--ttl is '1s'"),
+        ([*ANNOUNCE, "--address", "web:80"], "'web:80'"),
+        ([*ANNOUNCE, "--address", "10.0.0.1:99999"], "'10.0.0.1:99999'"),
+        ([*ANNOUNCE, "--check", "https://10.0.0.1/"], "'https://10.0.0.1/'"),
+        ([*ANNOUNCE, "--instance", "a/b"], "'a/b'"),
+        ([*ANNOUNCE, "--service", "web site"], "'web site'"),
+    ],
+)
+def test_usage_mistakes(arguments: list[str], names: str) -> None:
+    result = flagship(*arguments)
+    assert result.returncode == 2
+    assert names in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+def test_unreadable_certificate_is_named() -> None:
+    result = flagship(
+        *ANNOUNCE, FLAGSHIP_ETCD_ENDPOINTS="https://127.0.0.1:1", FLAGSHIP_ETCD_CA_CERT="/nonexistent/ca.pem"
+    )
+    assert result.returncode == 2
+    assert result.stderr == (
+        "flagship announce: the etcd ca_cert /nonexistent/ca.pem cannot be read: No such file or directory.\n"
+    )

@@ -1,0 +1,116 @@
+# Copyright: (c) 2026, the flagship.coreos contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The bundled templates, judged by the real nginx."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from flagship.balancer.render import RenderError, render
+from flagship.etcd import KeyValue
+from flagship.services import Instance, parse_services
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+
+def services_of(*values: str) -> dict[str, list[Instance]]:
+    items = [KeyValue(f"/services/website/nginx@{i}", v.encode(), 1, 1, 0) for i, v in enumerate(values, 1)]
+    services, complaints = parse_services(items, "/services/website")
+    assert complaints == []
+    return services
+
+
+def nginx_says(text: str, directory: Path) -> str:
+    """What `nginx -t` says against the configuration, "" when nothing."""
+    path = directory / "nginx.conf"
+    path.write_text(text)
+    result = subprocess.run(
+        ["nginx", "-t", "-q", "-c", str(path), "-g", f"pid {directory}/nginx.pid;"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    return result.stderr if result.returncode else ""
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [],
+        ["10.0.0.1:80"],
+        ["10.0.0.1:80", "10.0.0.2:8080", "[fd00::1]:80"],
+        [f"[fd00::{i:x}]:80" for i in range(1, 2001)],
+    ],
+    ids=["none", "one", "several", "many"],
+)
+def test_nginx_accepts_the_bundled_template(values: list[str], tmp_path: Path) -> None:
+    text = render("nginx", services_of(*values))
+    assert nginx_says(text, tmp_path) == ""
+    for value in values:
+        assert f"server {value} " in text
+    assert ("return 503" in text) == (not values)
+
+
+def test_nginx_can_refuse(tmp_path: Path) -> None:
+    text = render("nginx", services_of("10.0.0.1:80")).replace("server 10.0.0.1:80", "servant 10.0.0.1:80")
+    assert "servant" in nginx_says(text, tmp_path)
+
+
+def test_same_services_give_the_same_text() -> None:
+    values = ["10.0.0.2:80", "10.0.0.1:80"]
+    assert render("nginx", services_of(*values)) == render("nginx", services_of(*values))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    found=st.dictionaries(
+        st.text(st.characters(codec="utf-8"), max_size=10),
+        st.sampled_from([b"10.0.0.1:80", b"[fd00::2]:8080", b"x;}", b"10.0.0.1:80; }"]) | st.binary(max_size=12),
+        max_size=8,
+    )
+)
+def test_no_key_whatever_breaks_nginx(found: dict[str, bytes], tmp_path: Path) -> None:
+    items = [KeyValue(f"/services/website/{name}", value, 1, 1, 0) for name, value in found.items()]
+    services, _skipped = parse_services(items, "/services/website")
+    assert nginx_says(render("nginx", services), tmp_path) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("{% for x in %}", "line 1"),
+        ("{{ nothing }}", "'nothing' is undefined"),
+        ("{{ 1 / 0 }}", "ZeroDivisionError"),
+    ],
+)
+def test_bad_templates_are_named(text: str, names: str, tmp_path: Path) -> None:
+    path = tmp_path / "site.j2"
+    path.write_text(text)
+    with pytest.raises(RenderError) as caught:
+        render(str(path), {})
+    assert str(path) in str(caught.value)
+    assert names in str(caught.value)
+
+
+def test_missing_templates_are_named() -> None:
+    with pytest.raises(RenderError, match=r"/nonexistent\.j2 cannot be read"):
+        render("/nonexistent.j2", {})
+    with pytest.raises(RenderError, match=r"haproxy\.conf\.j2 cannot be read"):
+        render("haproxy", {})
+
+
+def test_a_template_of_ones_own_sees_everything(tmp_path: Path) -> None:
+    path = tmp_path / "site.j2"
+    path.write_text(
+        "{% for name, instances in services.items() %}{% for i in instances %}"
+        "{{ name }} {{ i.name }} {{ i.host }} {{ i.port }} {{ i.address }} {{ i.key }}"
+        "{% endfor %}{% endfor %}"
+    )
+    assert render(str(path), services_of("[fd00::1]:80")) == (
+        "website nginx@1 fd00::1 80 [fd00::1]:80 /services/website/nginx@1"
+    )
