@@ -1,0 +1,297 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the flagship.coreos contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: docker_network
+short_description: Keep a Docker network as described
+version_added: 0.1.0
+description:
+  - Creates and removes one network of a Docker engine.
+  - A network cannot be changed. When an option that is given differs from what the network has, the module fails and
+    names the difference and the containers in the network. With O(force=true) it makes the network anew instead.
+author:
+  - The flagship.coreos contributors (@flagship-coreos)
+extends_documentation_fragment:
+  - flagship.coreos.docker
+  - flagship.coreos.attributes
+  - flagship.coreos.attributes.full
+  - flagship.coreos.attributes.actiongroup_docker
+options:
+  name:
+    description:
+      - Name of the network.
+    type: str
+    required: true
+  state:
+    description:
+      - Whether there is such a network.
+    type: str
+    choices: [absent, present]
+    default: present
+  driver:
+    description:
+      - The driver. A new network gets V(bridge) if this is not set.
+    type: str
+  ipam:
+    description:
+      - The address ranges. If this is not set, the engine chooses one for a new network.
+    type: list
+    elements: dict
+    suboptions:
+      subnet:
+        description:
+          - Addresses of the network, such as V(172.30.0.0/24).
+        type: str
+        required: true
+      gateway:
+        description:
+          - Address of the host in the network.
+        type: str
+      ip_range:
+        description:
+          - The part of O(ipam[].subnet) from which containers without a fixed address get theirs.
+        type: str
+  internal:
+    description:
+      - Whether the network has no way to the outside.
+    type: bool
+  labels:
+    description:
+      - Labels, as a mapping of names to texts. The network has exactly these.
+    type: dict
+  options:
+    description:
+      - Options of the driver, as a mapping of names to texts. The network may have more.
+    type: dict
+  force:
+    description:
+      - Whether a network that differs is made anew, and one that is in use is removed.
+      - Containers are disconnected first. They are connected to the new network again, with their aliases, and with
+        their fixed addresses if these fit.
+    type: bool
+    default: false
+seealso:
+  - module: flagship.coreos.docker_container
+"""
+
+EXAMPLES = r"""
+- name: Create a network with a fixed range of addresses
+  flagship.coreos.docker_network:
+    name: lab
+    ipam:
+      - subnet: 172.30.0.0/24
+        gateway: 172.30.0.1
+        ip_range: 172.30.0.128/25
+    labels:
+      flagship.lab: flagship
+
+- name: Cut a network off from the outside, even if that means to make it anew
+  flagship.coreos.docker_network:
+    name: backend
+    internal: true
+    force: true
+
+- name: Remove a network
+  flagship.coreos.docker_network:
+    name: lab
+    state: absent
+"""
+
+RETURN = r"""
+network:
+  description:
+    - What the engine reports about the network.
+    - In check mode this is the network before the change.
+  returned: when the network exists
+  type: dict
+  sample:
+    Name: lab
+    Driver: bridge
+    IPAM:
+      Config:
+        - Subnet: 172.30.0.0/24
+          Gateway: 172.30.0.1
+actions:
+  description:
+    - What was done, in order. In check mode, what would be done.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - action: create
+"""
+
+import contextlib
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.flagship.coreos.plugins.module_utils.docker import (
+    DockerError,
+    argument_spec,
+    connect,
+    errors_as_sentences,
+    reason,
+)
+from ansible_collections.flagship.coreos.plugins.module_utils.docker_network import (
+    create_request,
+    differences,
+    endpoint_again,
+    overlapping,
+    prepared,
+    request_like,
+)
+
+with contextlib.suppress(ImportError):  # connect() reports it
+    from docker.errors import APIError
+
+OPTIONS: dict[str, Any] = {
+    "name": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": ["absent", "present"], "default": "present"},
+    "driver": {"type": "str"},
+    "ipam": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "subnet": {"type": "str", "required": True},
+            "gateway": {"type": "str"},
+            "ip_range": {"type": "str"},
+        },
+    },
+    "internal": {"type": "bool"},
+    "labels": {"type": "dict"},
+    "options": {"type": "dict"},
+    "force": {"type": "bool", "default": False},
+}
+
+
+class Network:
+    """The network's side of the engine."""
+
+    def __init__(self, client: Any, params: dict[str, Any]) -> None:
+        self.client = client
+        self.params = params
+        self.name = params["name"]
+        self.host = params["docker_host"]
+
+    def find(self) -> Any:
+        """What the engine knows about the network of this name, None when there is none."""
+        # The engine's filter also finds names that contain the name.
+        found = [network for network in self.client.networks(names=[self.name]) if network["Name"] == self.name]
+        if len(found) > 1:
+            raise DockerError(
+                f"There are {len(found)} networks named {self.name} on {self.host}; remove all but one by id with "
+                "docker network rm."
+            )
+        return self.client.inspect_network(found[0]["Id"]) if found else None
+
+    def members(self) -> list[tuple[str, str, dict[str, Any]]]:
+        """Id, name and endpoint of every container in the network, also of those that do not run."""
+        found = []
+        for summary in self.client.containers(all=True, filters={"network": self.name}):
+            endpoint = summary["NetworkSettings"]["Networks"].get(self.name)
+            if endpoint is not None:
+                container = self.client.inspect_container(summary["Id"])
+                endpoint = container["NetworkSettings"]["Networks"].get(self.name) or endpoint
+                found.append((container["Id"], container["Name"].lstrip("/"), endpoint))
+        return sorted(found, key=lambda member: member[1])
+
+    def create(self, like: dict[str, Any] | None = None) -> None:
+        """Create the network, in what the options leave open like an existing one."""
+        try:
+            self.client.create_network(self.name, check_duplicate=True, **create_request(self.params, like))
+        except APIError as error:
+            why = reason(error)
+            overlap = overlapping(self.params, self.client.networks())
+            if overlap:
+                why = f"{overlap}, so choose another subnet or remove that network"
+            raise DockerError(f"The network {self.name} could not be created on {self.host}: {why}.") from error
+
+    def replace(self, network: dict[str, Any], members: list[tuple[str, str, dict[str, Any]]]) -> None:
+        """Make the network anew with the same containers; it is made as it was when that fails."""
+        self.remove(network, members)
+        try:
+            self.create(like=network)
+        except DockerError:
+            self.client.create_network(self.name, **request_like(network))
+            self.reconnect(members)
+            raise
+        self.reconnect(members)
+
+    def remove(self, network: dict[str, Any], members: list[tuple[str, str, dict[str, Any]]]) -> None:
+        """Disconnect the containers and remove the network."""
+        for identity, _name, _endpoint in members:
+            self.client.disconnect_container_from_network(identity, network["Id"], force=True)
+        self.client.remove_network(network["Id"])
+
+    def reconnect(self, members: list[tuple[str, str, dict[str, Any]]]) -> None:
+        """Connect the containers to the network that now has the name."""
+        network = self.find()
+        subnets = [config["Subnet"] for config in network["IPAM"].get("Config") or []]
+        for identity, _name, endpoint in members:
+            arguments = endpoint_again(endpoint, identity, subnets)
+            self.client.connect_container_to_network(identity, network["Id"], **arguments)
+
+
+def run(module: AnsibleModule, client: Any) -> dict[str, Any]:
+    """Bring the network to what the module's options say and return the module's result."""
+    params = prepared(module.params)
+    network = Network(client, params)
+    found = network.find()
+    members = network.members() if found else []
+    names = [name for _identity, name, _endpoint in members]
+    actions: list[dict[str, Any]] = []
+    before: dict[str, Any] = {}
+    after: dict[str, Any] = {}
+    if (found is None) == (params["state"] == "present"):
+        before, after = {"exists": found is not None}, {"exists": found is None}
+    if params["state"] == "absent":
+        if found and names and not params["force"]:
+            raise DockerError(
+                f"The network {network.name} on {network.host} is used by {', '.join(names)}; remove these containers "
+                "first or set force to disconnect them."
+            )
+        if found:
+            actions = [{"action": "disconnect", "container": name} for name in names] + [{"action": "remove"}]
+            if not module.check_mode:
+                network.remove(found, members)
+    elif found is None:
+        actions = [{"action": "create"}]
+        if not module.check_mode:
+            network.create()
+    else:
+        wanted = differences(params, found)
+        before.update((name, pair[0]) for name, pair in wanted.items())
+        after.update((name, pair[1]) for name, pair in wanted.items())
+        if wanted and not params["force"]:
+            what = ", ".join(f"{name} is {has}, not {asked}" for name, (has, asked) in wanted.items())
+            raise DockerError(
+                f"The network {network.name} on {network.host} differs from what is wanted ({what}) and cannot be "
+                f"changed; set force to make it anew, cutting off for a moment: {', '.join(names) or 'no container'}."
+            )
+        if wanted:
+            actions = [{"action": "replace", "because": sorted(wanted), "containers": names}]
+            if not module.check_mode:
+                network.replace(found, members)
+    result: dict[str, Any] = {"changed": bool(actions), "actions": actions}
+    if module._diff:
+        result["diff"] = {"before": before, "after": after}
+    found = network.find() if actions and not module.check_mode else found
+    if found is not None:
+        result["network"] = found
+    return result
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(argument_spec=argument_spec(**OPTIONS), supports_check_mode=True)
+    client = connect(module)
+    with errors_as_sentences(module, f"the network {module.params['name']}"):
+        module.exit_json(**run(module, client))
+
+
+if __name__ == "__main__":
+    main()
