@@ -1,0 +1,66 @@
+# 'make help' lists what there is to make.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+LAB := flagship
+INVENTORY := $(CURDIR)/.cache/lab/$(LAB)/inventory.yml
+IMAGES := $(CURDIR)/.cache/images
+STEP := scripts/step
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
+
+.PHONY: setup
+setup: ## install what is missing: Debian packages, the virtual environment .venv
+	@$(STEP) "Set up the tools" scripts/setup
+
+.PHONY: site
+site: lab-up ## boot three nodes here, make them a cluster and serve the site from it
+	@$(STEP) "Make the site" ansible-playbook -i $(INVENTORY) playbooks/site.yml
+	@python3 scripts/site_summary.py $(INVENTORY)
+
+.PHONY: site-address
+site-address: ## print where the site is
+	@python3 scripts/site_summary.py --address $(INVENTORY)
+
+.PHONY: lab-up
+lab-up: setup ## boot three nodes here, or the lost ones of them
+	@$(STEP) "Have a Docker engine" scripts/engine start
+	@$(STEP) "Have the node image" python3 roles/lab/files/build_image.py roles/lab/files/images/node --directory $(IMAGES)
+	@$(STEP) "Have the web image" python3 roles/lab/files/build_image.py roles/lab/files/images/nginx --directory $(IMAGES)
+	@$(STEP) "Boot the lab" ansible-playbook playbooks/lab_up.yml -e lab_name=$(LAB)
+
+.PHONY: lab-down
+lab-down: setup ## remove the nodes and all that belongs to them
+	@$(STEP) "Have a Docker engine" scripts/engine start
+	@$(STEP) "Remove the lab" ansible-playbook playbooks/lab_down.yml -e lab_name=$(LAB)
+	@scripts/engine stop
+
+.PHONY: check
+check: ## the short loop: linters and the tests that need no machine
+	@$(STEP) "Set up the tools" scripts/setup --tests
+	@scripts/test check
+
+.PHONY: test
+test: ## every test, with a lab of its own
+	@$(STEP) "Set up the tools" scripts/setup --tests
+	@scripts/test all
+
+.PHONY: soak
+soak: ## what must survive every fault of etcd, the network and the daemons, as long as the requirement says: half an hour
+	@$(STEP) "Set up the tools" scripts/setup --tests
+	@scripts/test soak
+
+.PHONY: bench
+bench: site ## measure the engine on the three nodes and with 500 simulated ones, print a table
+	@$(STEP) "Set up the tools" scripts/setup --tests
+	@PYTHONPATH=.:runtime/src:runtime/tests python3 -m bench $(INVENTORY)
+
+.PHONY: clean
+clean: ## remove what was built and cached here (not the lab: that is lab-down's)
+	rm -rf .cache/images .cache/ansible-test .mypy_cache .ruff_cache .pytest_cache .hypothesis .ansible tests/output

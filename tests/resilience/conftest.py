@@ -1,0 +1,41 @@
+# Copyright: (c) 2026, the flagship.coreos contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from lab import Lab, Running, wait_for
+
+STEADY = [f"steady-{number}.service" for number in range(6)]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="as often and as long as the requirement says")
+
+
+@pytest.fixture(scope="session")
+def soak(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--soak"))
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """The lab of the scenario, with units beside the site's that may run on any node."""
+    lab = Lab(os.environ.get("RESILIENCE_LAB", "molecule-resilience"))
+    options = [{"section": "Service", "name": "ExecStart", "value": "/bin/sleep infinity"}]
+    for name in STEADY:
+        lab.nodes[0].api("PUT", f"units/{name}", {"name": name, "options": options, "desiredState": "launched"})
+    wait_for(lambda: set(STEADY) <= {unit for node in lab.nodes for unit in node.active_units()}, "the steady units")
+    yield lab
+    for name in STEADY:
+        lab.nodes[0].api("DELETE", f"units/{name}")
+
+
+@pytest.fixture
+def before(lab: Lab) -> Running:
+    """What runs before the fault, once the fleet is whole."""
+    lab.settle()
+    return lab.running()

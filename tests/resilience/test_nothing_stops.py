@@ -1,0 +1,114 @@
+# Copyright: (c) 2026, the flagship.coreos contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Faults that must leave every unit and container alone, with the same invocation ids and start times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+from lab import PREFIX, TTL, Lab, Node, Running, wait_for
+
+
+def test_the_leader_of_etcd_is_killed_again_and_again(lab: Lab, before: Running, soak: bool) -> None:
+    for _time in range(20 if soak else 3):
+        wait_for(lab.etcd_healthy, "a healthy etcd")
+        leader = lab.etcd_leader()
+        assert leader is not None
+        leader.kill("etcd")
+        lab.stays(before, 0)
+    wait_for(lab.etcd_healthy, "a healthy etcd")
+    lab.settle()
+    lab.stays(before, 0)
+
+
+def test_etcd_is_away(lab: Lab, before: Running, soak: bool) -> None:
+    for outage in (60, 60, 60, 300) if soak else (2 * TTL,):
+        with ExitStack() as stack:
+            for node in lab.nodes:
+                stack.callback(node.run, "systemctl", "start", "--no-block", "etcd")
+                node.run("systemctl", "stop", "etcd")
+            lab.stays(before, outage)
+        lab.settle()
+        # An engine waits a TTL after an outage before it calls a machine dead.
+        lab.stays(before, TTL + 2)
+
+
+def test_every_node_is_cut_off_from_etcd_for_less_than_the_ttl(lab: Lab, before: Running) -> None:
+    for node in lab.nodes:
+        with node.without_etcd():
+            lab.stays(before, TTL / 3)
+        lab.settle()
+    lab.stays(before, 0)
+
+
+def test_the_daemon_is_killed_restarted_and_upgraded(lab: Lab, before: Running) -> None:
+    for node in lab.nodes:
+        node.kill("fleet")
+    lab.settle()
+    lab.stays(before, 0)
+    for node in lab.nodes:
+        with _upgraded(node):
+            node.run("systemctl", "restart", "fleet")
+            lab.stays(before, 0)
+        node.run("systemctl", "restart", "fleet")
+    lab.settle()
+    lab.stays(before, 0)
+
+
+@pytest.mark.parametrize("role", ["leader", "follower"])
+def test_a_member_of_etcd_hangs(lab: Lab, before: Running, role: str) -> None:
+    leader = lab.etcd_leader()
+    hangs = next(node for node in lab.nodes if (node is leader) == (role == "leader"))
+    with hangs.frozen("etcd"):
+        lab.stays(before, 2 * TTL)
+        wait_for(lab.whole, "a whole fleet without that member")
+    wait_for(lab.etcd_healthy, "a healthy etcd")
+    lab.settle()
+    lab.stays(before, 0)
+
+
+DAMAGED = ("", "{", "[]", '{"options": "none", "desired_state": 7}', "\N{REPLACEMENT CHARACTER}")
+FOREIGN = [PREFIX + name for name in ("foreign", "unit/no-unit", "schedule/m/a/b", "state/x", "machine/m/n")]
+
+
+def test_records_are_corrupted(lab: Lab, before: Running, soak: bool) -> None:
+    """Each record gets another value that no program of ours wrote, in the long form each of them in turn."""
+    node = lab.nodes[0]
+    kept = {key: node.etcdctl("get", "--print-value-only", key) for key in _keys(node)}
+    try:
+        for turn in range(len(DAMAGED) if soak else 1):
+            for number, key in enumerate([*FOREIGN, *kept]):
+                value = DAMAGED[(number + turn) % len(DAMAGED)]
+                # The leader's key may be gone: an engine removes the one that it cannot read.
+                keep = ["--ignore-lease"] if key in kept else []
+                node.etcdctl("put", *keep, key, value, check=not key.endswith("/leader"))
+            lab.stays(before, TTL / 2)
+    finally:
+        for key in [*FOREIGN, f"{PREFIX}leader"]:
+            node.etcdctl("del", key)
+        for key, text in kept.items():
+            # Machines repair their own records, engines elect a leader anew.
+            if not key.startswith((f"{PREFIX}machine/", f"{PREFIX}leader")):
+                node.etcdctl("put", "--ignore-lease", key, text)
+    lab.settle()
+    lab.stays(before, TTL)
+
+
+def _keys(node: Node) -> list[str]:
+    return node.etcdctl("get", "--prefix", "--keys-only", PREFIX).split()
+
+
+@contextmanager
+def _upgraded(node: Node) -> Iterator[None]:
+    """Make a copy of the node's release the current one."""
+    release = node.run("readlink", "/opt/flagship/current")
+    node.run("cp", "--archive", f"/opt/flagship/{release}", "/opt/flagship/releases/next")
+    node.run("ln", "--symbolic", "--force", "--no-dereference", "releases/next", "/opt/flagship/current")
+    try:
+        yield
+    finally:
+        node.run("ln", "--symbolic", "--force", "--no-dereference", release, "/opt/flagship/current")
+        node.run("rm", "--recursive", "/opt/flagship/releases/next")
