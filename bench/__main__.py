@@ -1,0 +1,27 @@
+# Copyright: (c) 2026, the flagship.coreos contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run the benchmarks and print their table: `python -m bench [INVENTORY]`, without the lab when none is given."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from bench import lab, simulated, units
+from bench.report import machine, table
+from scripts.site_summary import SummaryError
+
+
+def main() -> None:
+    print(f"Measured on {machine()}.\n", flush=True)
+    try:
+        rows = [row for inventory in sys.argv[1:] for row in lab.measure(inventory)]
+        rows += simulated.measure()
+    except (subprocess.SubprocessError, SummaryError) as error:
+        sys.exit(f"The benchmark did not come to its end: {error}")
+    print(table([*rows, *units.growth()]))
+
+
+if __name__ == "__main__":
+    main()
