@@ -25,13 +25,29 @@ def soak(request: pytest.FixtureRequest) -> bool:
 def lab() -> Iterator[Lab]:
     """The lab of the scenario, with units beside the site's that may run on any node."""
     lab = Lab(os.environ.get("RESILIENCE_LAB", "molecule-resilience"))
+    spread(lab)
+    yield lab
+    _remove(lab)
+
+
+def spread(lab: Lab) -> None:
+    """Have the steady units anew, so that the nodes with the fewest units get them."""
+    _remove(lab)
     options = [{"section": "Service", "name": "ExecStart", "value": "/bin/sleep infinity"}]
     for name in STEADY:
         lab.nodes[0].api("PUT", f"units/{name}", {"name": name, "options": options, "desiredState": "launched"})
-    wait_for(lambda: set(STEADY) <= {unit for node in lab.nodes for unit in node.active_units()}, "the steady units")
-    yield lab
+    wait_for(lambda: set(STEADY) <= _active(lab), "the steady units")
+    lab.settle()
+
+
+def _remove(lab: Lab) -> None:
     for name in STEADY:
         lab.nodes[0].api("DELETE", f"units/{name}")
+    wait_for(lambda: not set(STEADY) & _active(lab), "the end of the steady units")
+
+
+def _active(lab: Lab) -> set[str]:
+    return {unit for node in lab.nodes for unit in node.active_units()}
 
 
 @pytest.fixture

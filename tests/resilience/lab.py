@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -99,6 +99,25 @@ class Node:
             yield
         finally:
             self.run("iptables", "--wait", "--delete", *rule)
+
+    def started(self, units: Iterable[str]) -> dict[str, float]:
+        """When the units' programs began, as time.monotonic tells it here: the nodes share our kernel. 0 is never."""
+        asked = sorted(units)
+        times = self.run("systemctl", "show", "--property=ExecMainStartTimestampMonotonic", "--value", "--", *asked)
+        return {unit: int(text) / 1e6 for unit, text in zip(asked, times.split(), strict=True)}
+
+    @contextmanager
+    def dead(self) -> Iterator[None]:
+        """Power loss, and power again."""
+        _docker("kill", self.name)
+        try:
+            yield
+        finally:
+            _docker("start", self.name)
+            wait_for(self._is_up, f"{self.name} to boot")
+
+    def _is_up(self) -> bool:
+        return self.run("systemctl", "is-active", "docker", check=False) == "active"
 
     @contextmanager
     def without_network(self) -> Iterator[None]:

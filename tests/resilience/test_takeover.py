@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 
-from conftest import STEADY
-from lab import TTL, Lab, Node, Running, stays, wait_for
+import pytest
+from conftest import STEADY, spread
+from lab import LIMIT, TTL, Lab, Node, Running, stays, wait_for
 
 
 def _elsewhere(lab: Lab, lost: Node, units: set[str]) -> bool:
@@ -19,6 +21,7 @@ def _elsewhere(lab: Lab, lost: Node, units: set[str]) -> bool:
 def _one_of_each(lab: Lab) -> None:
     lab.settle()
     runs = Counter(unit for node in lab.nodes for unit in node.active_units())
+    assert set(STEADY) <= runs.keys()
     assert set(runs.values()) == {1}, f"not exactly one of each: {runs}"
 
 
@@ -30,6 +33,29 @@ def test_a_node_is_cut_off_for_twice_the_ttl(lab: Lab, before: Running) -> None:
         wait_for(lambda: _elsewhere(lab, lost, movable), "the start of its units elsewhere", TTL + 10)
         stays([lost], before, TTL)
     _one_of_each(lab)
+
+
+@pytest.mark.parametrize("role", ["leader", "follower"])
+def test_a_node_dies_without_a_word(lab: Lab, before: Running, role: str, soak: bool) -> None:
+    """Two seconds after the TTL all runs elsewhere that can; the death of etcd's leader makes leases last longer."""
+    for _time in range(3 if soak else 1):
+        spread(lab)
+        leader = lab.etcd_leader()
+        taken = _takeover(lab, next(node for node in lab.nodes if (node is leader) == (role == "leader")))
+        print(f"The node of etcd's {role} was dead, and its units ran elsewhere {taken:.1f} s later.")
+        assert taken <= TTL + 2
+        wait_for(lab.etcd_healthy, "a healthy etcd", 2 * LIMIT)
+        _one_of_each(lab)
+
+
+def _takeover(lab: Lab, lost: Node) -> float:
+    """Seconds from the death of a node until the last of its movable units has begun elsewhere; it is revived."""
+    movable = lost.active_units() & set(STEADY)
+    died = time.monotonic()
+    with lost.dead():
+        wait_for(lambda: _elsewhere(lab, lost, movable), "the start of its units elsewhere", TTL + 10)
+        others = [node.started(movable) for node in lab.nodes if node is not lost]
+        return max(times[unit] for times in others for unit in movable) - died
 
 
 def test_a_frozen_leader_wakes_and_is_fenced(lab: Lab, before: Running) -> None:

@@ -3,10 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import pytest
-from flagship.etcd import Event, KeyValue, Snapshot
+from flagship.etcd import Event, KeyValue, Snapshot, Unavailable
 from flagship.fleet import registry
 from flagship.fleet.model import DESIRED_STATES, Cordon, DesiredState, Machine, Unit, UnitState
+from flagship.fleet.patience import Patience
 from flagship.fleet.registry import Keys, RecordError
 from flagship.fleet.unit_file import Option
 from flagship.fleet.view import View
@@ -16,6 +20,7 @@ from hypothesis import strategies as st
 from fleet.builders import launched
 
 KEYS = Keys("/fleet/")
+PATIENCE = Patience(10.0)
 options = st.lists(st.builds(Option, st.text(max_size=5), st.text(max_size=5), st.text(max_size=9)), max_size=4)
 
 
@@ -68,7 +73,7 @@ def test_foreign_keys_are_named(key: str) -> None:
 @settings(deadline=None)
 @given(st.binary(max_size=40) | st.sampled_from([b"[]", b"1", b'{"options":1}', b'{"options":[1]}', b'{"options":[]}']))
 def test_any_bytes_are_read_or_refused(value: bytes) -> None:
-    view = View(KEYS)
+    view = View(KEYS, PATIENCE)
     keys = [
         KEYS.unit("a.service"),
         KEYS.machine("m1"),
@@ -95,7 +100,7 @@ def put(view: View, revision: int, key: str, value: bytes, lease: int = 0) -> No
 
 
 def test_current_state_follows_schedule_and_states() -> None:
-    view = View(KEYS)
+    view = View(KEYS, PATIENCE)
     view.on_snapshot(Snapshot({}, 1))
     unit = launched("a.service")
 
@@ -117,16 +122,101 @@ def test_current_state_follows_schedule_and_states() -> None:
     assert current() == ("inactive", "")
 
 
-def test_absent_machines_are_awaited_only_after_a_gap() -> None:
-    view = View(KEYS)
-    entry = KEYS.schedule("m1", "a.service")
-    item = KeyValue(entry, registry.dump_unit(launched("a.service")), 1, 1, 0)
-    view.on_snapshot(Snapshot({entry: item}, 1))
-    assert view.cluster(60).awaited == {"m1"}
-    assert view.cluster(0).awaited == frozenset()
+@dataclass
+class Clock:
+    """Stands in for the module time."""
+
+    now: float = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("flagship.fleet.view.time", clock)
+    return clock
+
+
+def with_machine(*, leaving: bool = False) -> Snapshot:
+    """A registry with the machine m1 that has a unit."""
+    records = {
+        KEYS.schedule("m1", "a.service"): registry.dump_unit(launched("a.service")),
+        KEYS.machine("m1"): registry.dump_machine(Machine("m1", leaving=leaving)),
+    }
+    return Snapshot({key: KeyValue(key, value, 1, 1, 0) for key, value in records.items()}, 1)
+
+
+def without_machine(view: View, revision: int = 2) -> None:
+    view.on_events([Event("delete", KEYS.machine("m1"), None, revision)], revision)
+
+
+def awaited(view: View, linger: float = 3.0) -> bool:
+    return view.cluster(linger).awaited == {"m1"}
+
+
+def test_a_machine_is_awaited_when_its_record_is_gone(clock: Clock) -> None:
+    view = View(KEYS, PATIENCE)
+    view.on_snapshot(with_machine())
+    clock.now += 100
+    assert not awaited(view)
+    without_machine(view)
+    assert awaited(view) and not awaited(view, 0)
+    clock.now += 3.1
+    assert not awaited(view)
+    put(view, 3, KEYS.machine("m1"), registry.dump_machine(Machine("m1")))
+    without_machine(view, 4)
+    assert awaited(view)
     # A machine whose record cannot be read is there, so it is not dead.
-    put(view, 2, KEYS.machine("m1"), b"junk")
-    assert view.cluster(0).awaited == {"m1"}
+    put(view, 5, KEYS.machine("m1"), b"junk")
+    clock.now += 100
+    assert awaited(view, 0)
+
+
+def test_a_machine_that_has_said_goodbye_is_not_awaited(clock: Clock) -> None:
+    view = View(KEYS, PATIENCE)
+    view.on_snapshot(with_machine(leaving=True))
+    clock.now += 100
+    assert view.cluster(3).cordons == {"m1": Cordon()}
+    without_machine(view)
+    assert not awaited(view)
+
+
+@pytest.mark.parametrize(("gap", "outage"), [(PATIENCE.brief - 0.1, False), (PATIENCE.brief + 0.1, True)])
+def test_a_whole_ttl_passes_after_an_outage(clock: Clock, gap: float, outage: bool) -> None:
+    view = View(KEYS, PATIENCE)
+    view.on_snapshot(with_machine())
+    clock.now += 100
+    view.on_lost(Unavailable("away"))
+    assert not view.synced
+    clock.now += gap
+    view.on_snapshot(Snapshot({key: item for key, item in with_machine().items.items() if "machine" not in key}, 2))
+    # It may have gone the moment before.
+    assert awaited(view)
+    clock.now += 3.1
+    assert awaited(view) is outage
+    clock.now += PATIENCE.ttl
+    assert not awaited(view)
+
+
+def test_machines_never_seen_are_awaited_for_a_ttl(clock: Clock) -> None:
+    view = View(KEYS, PATIENCE)
+    view.on_snapshot(Snapshot({key: item for key, item in with_machine().items.items() if "machine" not in key}, 1))
+    assert awaited(view, 0)
+    clock.now += PATIENCE.ttl + 0.1
+    assert not awaited(view)
+
+
+@pytest.mark.parametrize("ttl", [3.0, 10.0, 30.0, 60.0])
+def test_a_machine_dies_after_its_ttl_and_in_time(ttl: float) -> None:
+    patience = Patience(ttl)
+    # Between the last word and the end of the lease: a renewal may have been due, and etcd looks every half second.
+    earliest, latest = patience.lease - patience.renewal, patience.lease + 0.5
+    assert earliest + patience.linger(math.inf) >= ttl - 0.001
+    assert latest + patience.linger(math.inf) <= ttl + 1.5
+    # An election takes up to two seconds, and adds one.
+    assert 3 + latest + patience.linger(patience.lease) <= max(ttl, 5) + 1.5
 
 
 @pytest.mark.parametrize(
@@ -145,7 +235,7 @@ def test_absent_machines_are_awaited_only_after_a_gap() -> None:
 def test_a_unit_that_moves_has_arrived_when_it_runs(
     desired: DesiredState, state: UnitState | None, arrived: bool
 ) -> None:
-    view = View(KEYS)
+    view = View(KEYS, PATIENCE)
     view.on_snapshot(Snapshot({}, 1))
     unit = launched("a.service", desired=desired)
     put(view, 2, KEYS.cordon("m1"), registry.dump_cordon(Cordon(True, ("a.service", "gone.service"))))
@@ -157,7 +247,7 @@ def test_a_unit_that_moves_has_arrived_when_it_runs(
 
 
 def test_a_job_that_moves_has_arrived_when_it_has_ended() -> None:
-    view = View(KEYS)
+    view = View(KEYS, PATIENCE)
     view.on_snapshot(Snapshot({}, 1))
     unit = Unit("a.service", (Option("Service", "Type", "oneshot"),), "launched")
     put(view, 2, KEYS.cordon("m1"), registry.dump_cordon(Cordon(True, ("a.service",))))
@@ -170,7 +260,7 @@ def test_a_job_that_moves_has_arrived_when_it_has_ended() -> None:
 
 
 def test_a_resync_without_news_wakes_nobody() -> None:
-    view = View(KEYS)
+    view = View(KEYS, PATIENCE)
     items = {KEYS.leader: KeyValue(KEYS.leader, registry.dump_leader("m1"), 1, 1, 7)}
     view.on_snapshot(Snapshot(items, 1))
     version = view.version
@@ -179,7 +269,7 @@ def test_a_resync_without_news_wakes_nobody() -> None:
 
 
 def test_states_wake_nobody_and_all_else_does() -> None:
-    view = View(KEYS)
+    view = View(KEYS, PATIENCE)
     state = registry.dump_state(UnitState("h", "loaded", "active", "running", "launched"))
     put(view, 2, KEYS.state("a.service", "m1"), state)
     assert (view.version, view.revision) == (0, 2)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -51,12 +52,19 @@ class Client:
         self._token_lock = threading.Lock()
         self._token = ""
         self._without_auth = not connection.user
+        self._term = 0
+        self._term_since = -math.inf
 
     def __enter__(self) -> Client:
         return self
 
     def __exit__(self, *_exception: object) -> None:
         self.close()
+
+    @property
+    def since_election(self) -> float:
+        """Seconds since an answer was the first to tell of another leader's term; infinite while there was but one."""
+        return time.monotonic() - self._term_since
 
     def close(self) -> None:
         """Close all connections; calls in progress end with Unavailable."""
@@ -172,7 +180,9 @@ class Client:
         while not self._closed.is_set():
             with self.endpoints.shared() as link:
                 try:
-                    return self.attempt(link, perform, min(share, deadline - time.monotonic()))
+                    answer = self.attempt(link, perform, min(share, deadline - time.monotonic()))
+                    self._note_term(int(answer.header.raft_term))
+                    return answer
                 except _StreamEndedError:
                     failure = Failure("UNAVAILABLE", "the connection ended")
                 except grpc.RpcError as error:
@@ -194,6 +204,12 @@ class Client:
                 raise _unavailable(failures, timeout)
             self._closed.wait(min(pause, remaining / 2))
         raise Unavailable(f"the client of etcd at {self.endpoints.where} is closed.")
+
+    def _note_term(self, term: int) -> None:
+        if term > self._term:
+            if self._term:
+                self._term_since = time.monotonic()
+            self._term = term
 
     def _authenticate(self, link: Link, timeout: float) -> str:
         with self._token_lock:

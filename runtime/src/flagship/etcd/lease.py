@@ -23,11 +23,15 @@ class LeaseKeeper:
 
     Each of `on_new_lease` is called in that thread with every new lease, the first included, to write what hangs on it;
     one that raises EtcdError is called again until it succeeds. They must return well within the TTL.
+    The lease is renewed every `renewal` seconds, a third of the TTL unless given.
     """
 
-    def __init__(self, client: Client, ttl: int, on_new_lease: Sequence[Callable[[int], None]] = ()) -> None:
+    def __init__(
+        self, client: Client, ttl: int, on_new_lease: Sequence[Callable[[int], None]] = (), *, renewal: float = 0.0
+    ) -> None:
         self._client = client
         self._ttl = ttl
+        self._renewal = renewal or ttl / 3
         self._callbacks = tuple(on_new_lease)
         self._pending: list[Callable[[int], None]] = []
         self._lease: int | None = None
@@ -90,7 +94,7 @@ class LeaseKeeper:
                     log.info("The lease is kept alive again.")
                 reported = False
                 backoff.reset()
-                self._stop.wait(self._ttl / 3)
+                self._stop.wait(self._renewal)
 
     def _renew(self) -> None:
         sent = time.monotonic()

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ from flagship.etcd import Client, Compare, Delete, EtcdError, LeaseKeeper, Opera
 from flagship.fleet import registry
 from flagship.fleet.machine import Presence
 from flagship.fleet.model import Cordon
+from flagship.fleet.patience import Patience
 from flagship.fleet.placement import Decision, plan
 from flagship.fleet.registry import Keys
 from flagship.fleet.view import Leader, View
@@ -30,18 +32,18 @@ class Engine:
     """Takes part in leadership in a thread of its own; every node may run one.
 
     Each write compares the leader key's create revision: an engine that lost its lease, even without noticing,
-    changes nothing. A machine that is absent after a gap in following is called dead only after *grace* seconds.
+    changes nothing. *patience* says when a machine that is absent is called dead.
     """
 
     def __init__(
-        self, client: Client, keys: Keys, view: View, keeper: LeaseKeeper, presence: Presence, grace: float
+        self, client: Client, keys: Keys, view: View, keeper: LeaseKeeper, presence: Presence, patience: Patience
     ) -> None:
         self._client = client
         self._keys = keys
         self._view = view
         self._keeper = keeper
         self._presence = presence
-        self._grace = grace
+        self._patience = patience
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self.leader_since: float | None = None
@@ -119,7 +121,8 @@ class Engine:
         if self.leader_since is None:
             self.leader_since = time.time()
             log.info("The engine of this machine leads.")
-        cluster = self._view.cluster(self._grace)
+        linger = self._patience.linger(self._client.since_election)
+        cluster = self._view.cluster(linger)
         decisions = plan(cluster)
         self.counts["reconcile", ""] += 1
         complete = True
@@ -132,10 +135,8 @@ class Engine:
         if not complete:
             # Something changed meanwhile, and its event will come; should it not, look again.
             return 1.0
-        synced_since = self._view.synced_since
-        if cluster.awaited and synced_since is not None:
-            return max(0.1, synced_since + self._grace - time.monotonic())
-        return None
+        verdict = min((self._view.dead_at(machine, linger) for machine in cluster.awaited), default=math.inf)
+        return None if math.isinf(verdict) else max(0.05, verdict - time.monotonic())
 
     def _write(self, leader: Leader, batch: list[Decision], moving: Mapping[str, list[str]]) -> bool:
         """Write a batch if this engine still leads and its units are still as they were; whether it was written.

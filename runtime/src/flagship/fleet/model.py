@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Final, Literal
 
@@ -138,11 +138,13 @@ class Machine:
     metadata: Mapping[str, str] = field(default_factory=dict)
     boot_id: str = ""
     version: str = ""
+    leaving: bool = False
+    """Whether it has said that it stops its units and goes."""
 
     def with_overlay(self, overlay: Mapping[str, str]) -> Machine:
         """The machine with stored metadata over its configured one; an empty stored value hides a key."""
         merged = {**self.metadata, **overlay}
-        return Machine(self.id, self.primary_ip, {k: v for k, v in merged.items() if v}, self.boot_id, self.version)
+        return replace(self, metadata={k: v for k, v in merged.items() if v})
 
 
 @dataclass(frozen=True)

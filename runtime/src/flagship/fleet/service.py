@@ -25,6 +25,7 @@ from flagship.fleet.engine import Engine
 from flagship.fleet.machine import MachineError, Presence, primary_ip, this_machine
 from flagship.fleet.model import Machine
 from flagship.fleet.own import Publisher, Schedule
+from flagship.fleet.patience import Patience
 from flagship.fleet.registry import Keys, Store
 from flagship.fleet.server import Server
 from flagship.fleet.systemd import Listener, Manager, Systemd, SystemdError, own_job
@@ -60,15 +61,17 @@ class Service:
         if self._tls is not None:
             listening.append(self._tls.inner)
         keys = Keys(fleet.etcd_key_prefix)
-        ttl = max(1, round(fleet.agent_ttl))
+        patience = Patience(fleet.agent_ttl)
         self._client = Client(settings.etcd)
         self._systemd = systemd
-        self.view = View(keys)
+        self.view = View(keys, patience)
         self.presence = Presence(self._client, keys, self.view, machine)
-        self.keeper = LeaseKeeper(self._client, ttl, (self.presence.register, self._wake_agent))
+        self.keeper = LeaseKeeper(
+            self._client, patience.lease, (self.presence.register, self._wake_agent), renewal=patience.renewal
+        )
         self.engine: Engine | None = None
         if not fleet.disable_engine:
-            self.engine = Engine(self._client, keys, self.view, self.keeper, self.presence, grace=ttl)
+            self.engine = Engine(self._client, keys, self.view, self.keeper, self.presence, patience)
         schedule = Schedule(keys, self._wake_agent)
         publisher = Publisher(self._client, keys, machine.id, self.keeper)
         self.agent = Agent(
@@ -79,7 +82,7 @@ class Service:
             Follower(self._client, keys.schedule_of(machine.id), handler=schedule),
         ]
         store = Store(self._client, keys)
-        api = Api(store, self.view, self.available, fleet.token_limit, self.engine, grace=ttl)
+        api = Api(store, self.view, self.available, fleet.token_limit, self.engine, patience)
         self._server = Server(api.application, listening, f"fleetd/{VERSION}")
 
     def _wake_agent(self, _lease: int = 0) -> None:
@@ -151,6 +154,7 @@ class Service:
         _all_at_once(parts, 5.0)
 
     def _leave(self) -> None:
+        self.presence.update(replace(self.presence.machine, leaving=True))
         if not self.agent.leave(LEAVE_TIMEOUT):
             log.warning("Not all units have stopped within %.0f s; they may run twice for a while.", LEAVE_TIMEOUT)
         if self.engine is not None:

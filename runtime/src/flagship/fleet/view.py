@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from typing import Any
 from flagship.etcd import EtcdError, Event, KeyValue, Snapshot
 from flagship.fleet import registry
 from flagship.fleet.model import INACTIVE, LOADED, Cordon, Entry, Machine, Unit, UnitState
+from flagship.fleet.patience import Patience
 from flagship.fleet.placement import Cluster
 from flagship.fleet.registry import Keys, RecordError
 from flagship.fleet.unit_file import Option
@@ -48,16 +50,21 @@ class View:
     unreadable to placement, its entry damaged, its machine neither usable nor dead.
     """
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, patience: Patience) -> None:
         self._keys = keys
+        self._patience = patience
         self._changed = threading.Condition()
         self._records: dict[str, KeyValue] = {}
         self._clear()
+        self._lost_at: float | None = None
+        self._synced_then: float | None = None
+        # When the records of machines went that had not said that they leave.
+        self._gone: dict[str, float] = {}
         self.version = 0
         """Counts the changes that there is anything to decide about: all but those of states, unless a drain waits."""
         self.revision = 0
         self.synced_since: float | None = None
-        """When (time.monotonic) the registry began to be followed without a gap; None while it is not."""
+        """When (time.monotonic) the registry began to be followed without an outage; None while it is not."""
 
     def _clear(self) -> None:
         self.units: dict[str, Unit] = {}
@@ -77,16 +84,19 @@ class View:
         with self._changed:
             gap = self.synced_since is None
             if gap:
-                self.synced_since = time.monotonic()
+                self.synced_since = self._synced_before_gap() or time.monotonic()
             same = self._records.keys() == snapshot.items.keys() and all(
                 self._records[key].mod_revision == item.mod_revision for key, item in snapshot.items.items()
             )
             self.revision = max(self.revision, snapshot.revision)
             if not same:
+                before = self.machines
                 self._clear()
                 self._records = {}
                 for item in snapshot.items.values():
                     self._put(item)
+                for machine in before.keys() - self.machines.keys() - self.odd_machines:
+                    self._note_gone(before[machine])
             if gap or not same:
                 self.version += 1
             self._changed.notify_all()
@@ -109,9 +119,19 @@ class View:
     def on_lost(self, error: EtcdError) -> None:
         log.warning("The registry cannot be followed, nothing is decided meanwhile: %s", error)
         with self._changed:
+            self._synced_then, self._lost_at = self.synced_since, time.monotonic()
             self.synced_since = None
             self.version += 1
             self._changed.notify_all()
+
+    def _synced_before_gap(self) -> float | None:
+        """Since when the registry was followed before a gap that was too short to be an outage."""
+        brief = self._lost_at is not None and time.monotonic() - self._lost_at < self._patience.brief
+        return self._synced_then if brief else None
+
+    def _note_gone(self, machine: Machine) -> None:
+        if not machine.leaving:
+            self._gone[machine.id] = time.monotonic()
 
     def _put(self, item: KeyValue) -> None:
         self._records[item.key] = item
@@ -134,6 +154,7 @@ class View:
         elif kind == "machine":
             self.machines[names[0]] = registry.load_machine(key, names[0], value)
             self.odd_machines.discard(names[0])
+            self._gone.pop(names[0], None)
         elif kind == "metadata":
             self.metadata.setdefault(names[0], {})[names[1]] = value.decode("utf-8", "replace")
         elif kind == "cordon":
@@ -179,7 +200,9 @@ class View:
             self.units.pop(names[0], None)
             self.unreadable.discard(names[0])
         elif kind == "machine":
-            self.machines.pop(names[0], None)
+            machine = self.machines.pop(names[0], None)
+            if machine is not None:
+                self._note_gone(machine)
             self.odd_machines.discard(names[0])
         elif kind == "cordon":
             self.cordons.pop(names[0], None)
@@ -237,18 +260,28 @@ class View:
         with self._changed:
             return [m.with_overlay(self.metadata.get(m.id, {})) for _id, m in sorted(self.machines.items())]
 
-    def cluster(self, grace: float) -> Cluster:
-        """What placement decides on; absent machines are awaited for *grace* seconds after a gap in following."""
+    def dead_at(self, machine: str, linger: float) -> float:
+        """When (time.monotonic) an absent machine is to be called dead; infinite while it is not known to be gone.
+
+        After an outage a whole TTL has to pass, and *linger* seconds after the end of the machine's lease.
+        """
+        if self.synced_since is None or machine in self.odd_machines:
+            return math.inf
+        return max(self.synced_since + self._patience.ttl, self._gone.get(machine, -math.inf) + linger)
+
+    def cluster(self, linger: float) -> Cluster:
+        """What placement decides on; see `dead_at` for *linger*."""
         with self._changed:
             absent = self.schedule.keys() - self.machines.keys()
-            waiting = self.synced_since is None or time.monotonic() < self.synced_since + grace
+            now = time.monotonic()
             return Cluster(
                 units=dict(self.units),
                 machines={machine.id: machine for machine in self.effective_machines()},
                 schedule={machine: dict(entries) for machine, entries in self.schedule.items()},
-                awaited=frozenset(absent if waiting else absent & self.odd_machines),
+                awaited=frozenset(machine for machine in absent if now < self.dead_at(machine, linger)),
                 unreadable=frozenset(self.unreadable),
-                cordons=dict(self.cordons),
+                # A machine that leaves is to get nothing more.
+                cordons={**{m.id: Cordon() for m in self.machines.values() if m.leaving}, **self.cordons},
                 unsettled=frozenset(n for c in self.cordons.values() for n in c.moving if not self._settled(n)),
             )
 
