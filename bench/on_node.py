@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,15 @@ LIMIT = 120.0
 IDLE_SECONDS = 10.0
 IDLE_UNITS = 11
 OPTIONS = [{"section": "Service", "name": "ExecStart", "value": "/bin/sleep infinity"}]
-api = FleetClient("unix:///run/fleet.sock")
+_own = threading.local()
+
+
+def api() -> FleetClient:
+    """The thread's own client, as a client belongs to one thread."""
+    if not hasattr(_own, "client"):
+        _own.client = FleetClient("unix:///run/fleet.sock")
+    client: FleetClient = _own.client
+    return client
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
@@ -45,7 +54,7 @@ def _holds(condition: Callable[[], bool]) -> bool:
 
 def states() -> dict[str, str]:
     """The active state of each benchmark unit that any machine says something about."""
-    found = api.pages("state", "states")
+    found = api().pages("state", "states")
     return {state["name"]: state["systemdActiveState"] for state in found if state["name"].startswith("bench-")}
 
 
@@ -60,7 +69,7 @@ def names_of(count: int) -> list[str]:
 
 def submit(names: list[str], desired: str) -> None:
     def put(name: str) -> bool:
-        api.put_unit(name, options=OPTIONS, desiredState=desired)
+        api().put_unit(name, options=OPTIONS, desiredState=desired)
         return True
 
     each(lambda name: until(lambda: put(name), f"The PUT of {name}"), names)
@@ -68,7 +77,10 @@ def submit(names: list[str], desired: str) -> None:
 
 def remove_all() -> None:
     def gone() -> bool:
-        each(api.delete_unit, [u["name"] for u in api.pages("units", "units") if u["name"].startswith("bench-")])
+        each(
+            lambda name: api().delete_unit(name),
+            [u["name"] for u in api().pages("units", "units") if u["name"].startswith("bench-")],
+        )
         return not states()
 
     until(gone, "Removing the units")
@@ -86,7 +98,7 @@ def start(count: int) -> float:
             lambda: (
                 [
                     {"systemdActiveState": state["systemdActiveState"]}
-                    for state in (api.call("GET", path) or {}).get("states", [])
+                    for state in (api().call("GET", path) or {}).get("states", [])
                 ]
                 == active
             ),
@@ -101,7 +113,7 @@ def start(count: int) -> float:
 
 def read_all() -> float:
     began = time.monotonic()
-    found = len(list(api.pages("state", "states"))), len(list(api.pages("machines", "machines")))
+    found = len(list(api().pages("state", "states"))), len(list(api().pages("machines", "machines")))
     taken = time.monotonic() - began
     if found[0] < 1000:
         raise SystemExit(f"The API shows {found[0]} states instead of 1000 or more.")
@@ -118,7 +130,7 @@ def idle_writes() -> float:
 
 def measure() -> dict[str, list[float]]:
     figures = {f"start {count}": [start(count) for _run in range(RUNS)] for count in (1, 50, 200)}
-    others = len(list(api.pages("units", "units")))
+    others = len(list(api().pages("units", "units")))
     submit(names_of(max(0, IDLE_UNITS - others)), "launched")
     until(lambda: list(states().values()).count("active") >= IDLE_UNITS - others, "Starting the idle units")
     figures["idle"] = [idle_writes() for _run in range(RUNS)]
