@@ -77,10 +77,8 @@ def submit(names: list[str], desired: str) -> None:
 
 def remove_all() -> None:
     def gone() -> bool:
-        each(
-            lambda name: api().delete_unit(name),
-            [u["name"] for u in api().pages("units", "units") if u["name"].startswith("bench-")],
-        )
+        names = [unit["name"] for unit in api().pages("units", "units")]
+        each(lambda name: api().delete_unit(name), [name for name in names if name.startswith("bench-")])
         return not states()
 
     until(gone, "Removing the units")
