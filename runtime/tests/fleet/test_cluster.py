@@ -165,6 +165,35 @@ def test_nothing_happens_while_etcd_is_away_and_after_it(three: list[Node], etcd
     wait_for(lambda: current(three[0].client, "new.service") == "launched", what="the engine to go on")
 
 
+def test_an_election_in_etcd_keeps_no_dead_machine_alive(
+    make_node: Nodes, etcd_server: EtcdServer, etcd_client: Client, prefix: str
+) -> None:
+    """A new leader of etcd lets leases live for their TTL and a second more; the dead engine led, too."""
+    three = [make_node(f"m{n}", agent_ttl=10.0).start() for n in (1, 2, 3)]
+    started = time.monotonic()
+    wait_for(lambda: leaders(three), what="a leader")
+    (dead,) = leaders(three)
+    rest = [node for node in three if node is not dead]
+    for n in range(3):
+        submit(rest[0].client, f"u{n}.service")
+    wait_for(lambda: all(node.running for node in three), what="a unit on each node")
+    wait_for(lambda: time.monotonic() > started + 10.5, limit=15, what="the first TTL to be over")
+    # Without a connection it can neither renew its lease nor hand over.
+    assert dead.service is not None
+    dead.service._client.close()
+    die(dead)
+    # A restart is an election in a cluster of one.
+    etcd_server.stop()
+    etcd_server.start()
+    elected = time.monotonic()
+    record = Keys(prefix).machine(dead.id)
+    wait_for(lambda: etcd_client.get(record) is None, limit=15, what="the record of the dead machine to go")
+    assert 7 < time.monotonic() - elected < 10
+    wait_for(lambda: len(running(rest)) == 3, limit=2, what="its unit elsewhere")
+    assert sum(node.systemd.count("stop", f"u{n}.service") for node in rest for n in range(3)) == 0
+    assert all(node.service and node.service.available() for node in rest)
+
+
 def test_another_engine_takes_over(three: list[Node]) -> None:
     wait_for(lambda: leaders(three), what="a leader")
     (first,) = leaders(three)

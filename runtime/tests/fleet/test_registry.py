@@ -86,10 +86,10 @@ def test_any_bytes_are_read_or_refused(value: bytes) -> None:
     ]
     view.on_snapshot(Snapshot({key: KeyValue(key, value, 1, 1, 0) for key in keys}, 1))
     assert view.leader is not None and view.synced
-    assert view.cluster(0).schedule.keys() == {"m1"}
+    assert view.cluster().schedule.keys() == {"m1"}
     assert "a.service" in view.units or "a.service" in view.unreadable
     # In doubt a machine takes nothing, and gives nothing away.
-    assert view.cluster(0).cordons == {"m1": Cordon()}
+    assert view.cluster().cordons == {"m1": Cordon()}
     view.on_events([Event("delete", key, None, 2) for key in keys], 2)
     assert (view.units, view.unreadable, view.schedule, view.states, view.places) == ({}, set(), {}, {}, {})
     assert view.leader is None and view.revision == 2
@@ -139,84 +139,64 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def with_machine(*, leaving: bool = False) -> Snapshot:
-    """A registry with the machine m1 that has a unit."""
-    records = {
-        KEYS.schedule("m1", "a.service"): registry.dump_unit(launched("a.service")),
-        KEYS.machine("m1"): registry.dump_machine(Machine("m1", leaving=leaving)),
-    }
+def registry_of(*, machine: bytes | None = None) -> Snapshot:
+    """A registry in which the machine m1 has a unit, and a record if that is given."""
+    records = {KEYS.schedule("m1", "a.service"): registry.dump_unit(launched("a.service"))}
+    if machine is not None:
+        records[KEYS.machine("m1")] = machine
     return Snapshot({key: KeyValue(key, value, 1, 1, 0) for key, value in records.items()}, 1)
 
 
-def without_machine(view: View, revision: int = 2) -> None:
-    view.on_events([Event("delete", KEYS.machine("m1"), None, revision)], revision)
+def awaited(view: View) -> bool:
+    return view.cluster().awaited == {"m1"}
 
 
-def awaited(view: View, linger: float = 3.0) -> bool:
-    return view.cluster(linger).awaited == {"m1"}
-
-
-def test_a_machine_is_awaited_when_its_record_is_gone(clock: Clock) -> None:
-    view = View(KEYS, PATIENCE)
-    view.on_snapshot(with_machine())
-    clock.now += 100
+def test_a_machine_without_a_record_is_dead() -> None:
+    view = View(KEYS, Patience(0.0))
+    view.on_snapshot(registry_of(machine=registry.dump_machine(Machine("m1"))))
     assert not awaited(view)
-    without_machine(view)
-    assert awaited(view) and not awaited(view, 0)
-    clock.now += 3.1
+    view.on_events([Event("delete", KEYS.machine("m1"), None, 2)], 2)
     assert not awaited(view)
-    put(view, 3, KEYS.machine("m1"), registry.dump_machine(Machine("m1")))
-    without_machine(view, 4)
-    assert awaited(view)
     # A machine whose record cannot be read is there, so it is not dead.
-    put(view, 5, KEYS.machine("m1"), b"junk")
-    clock.now += 100
-    assert awaited(view, 0)
-
-
-def test_a_machine_that_has_said_goodbye_is_not_awaited(clock: Clock) -> None:
-    view = View(KEYS, PATIENCE)
-    view.on_snapshot(with_machine(leaving=True))
-    clock.now += 100
-    assert view.cluster(3).cordons == {"m1": Cordon()}
-    without_machine(view)
-    assert not awaited(view)
+    put(view, 3, KEYS.machine("m1"), b"junk")
+    assert awaited(view)
 
 
 @pytest.mark.parametrize(("gap", "outage"), [(PATIENCE.brief - 0.1, False), (PATIENCE.brief + 0.1, True)])
 def test_a_whole_ttl_passes_after_an_outage(clock: Clock, gap: float, outage: bool) -> None:
     view = View(KEYS, PATIENCE)
-    view.on_snapshot(with_machine())
+    view.on_snapshot(registry_of(machine=registry.dump_machine(Machine("m1"))))
     clock.now += 100
     view.on_lost(Unavailable("away"))
     assert not view.synced
     clock.now += gap
-    view.on_snapshot(Snapshot({key: item for key, item in with_machine().items.items() if "machine" not in key}, 2))
-    # It may have gone the moment before.
-    assert awaited(view)
-    clock.now += 3.1
+    view.on_snapshot(registry_of())
     assert awaited(view) is outage
-    clock.now += PATIENCE.ttl
+    clock.now += PATIENCE.ttl + 0.1
     assert not awaited(view)
 
 
 def test_machines_never_seen_are_awaited_for_a_ttl(clock: Clock) -> None:
     view = View(KEYS, PATIENCE)
-    view.on_snapshot(Snapshot({key: item for key, item in with_machine().items.items() if "machine" not in key}, 1))
-    assert awaited(view, 0)
+    view.on_snapshot(registry_of())
+    assert awaited(view)
     clock.now += PATIENCE.ttl + 0.1
     assert not awaited(view)
 
 
-@pytest.mark.parametrize("ttl", [3.0, 10.0, 30.0, 60.0])
-def test_a_machine_dies_after_its_ttl_and_in_time(ttl: float) -> None:
+@pytest.mark.parametrize("ttl", [6.0, 10.0, 30.0, 60.0])
+def test_at_the_verdict_the_dead_are_told_from_the_living(ttl: float) -> None:
     patience = Patience(ttl)
-    # Between the last word and the end of the lease: a renewal may have been due, and etcd looks every half second.
-    earliest, latest = patience.lease - patience.renewal, patience.lease + 0.5
-    assert earliest + patience.linger(math.inf) >= ttl - 0.001
-    assert latest + patience.linger(math.inf) <= ttl + 1.5
-    # An election takes up to two seconds, and adds one.
-    assert 3 + latest + patience.linger(patience.lease) <= max(ttl, 5) + 1.5
+    assert 0 < patience.verdict < ttl
+    # etcd gives a lease its whole time and a second at an election, and rounds down what remains.
+    assert patience.is_silent(math.floor(patience.lease + 1 - patience.verdict - 0.01))
+    assert not patience.is_silent(math.floor(patience.lease - patience.renewal))
+    # Whoever took four seconds to find another member of etcd lives.
+    assert ttl < 10 or not patience.is_silent(math.floor(patience.lease - (patience.verdict - 4)))
+
+
+def test_short_leases_tell_nothing_after_an_election() -> None:
+    assert math.isinf(Patience(3.0).verdict)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +223,7 @@ def test_a_unit_that_moves_has_arrived_when_it_runs(
     put(view, 4, KEYS.schedule("m2", "a.service"), registry.dump_unit(unit))
     if state is not None:
         put(view, 5, KEYS.state("a.service", "m2"), registry.dump_state(state))
-    assert view.cluster(0).unsettled == (frozenset() if arrived else {"a.service"})
+    assert view.cluster().unsettled == (frozenset() if arrived else {"a.service"})
 
 
 def test_a_job_that_moves_has_arrived_when_it_has_ended() -> None:
@@ -256,7 +236,7 @@ def test_a_job_that_moves_has_arrived_when_it_has_ended() -> None:
     for number, (active, arrived) in enumerate((("activating", False), ("inactive", True), ("failed", False))):
         state = registry.dump_state(UnitState("h", "loaded", active, "x", "launched"))
         put(view, 5 + number, KEYS.state("a.service", "m2"), state)
-        assert (not view.cluster(0).unsettled) is arrived
+        assert (not view.cluster().unsettled) is arrived
 
 
 def test_a_resync_without_news_wakes_nobody() -> None:

@@ -43,28 +43,26 @@ class Client:
 
     Every call ends within `connection.timeout` seconds and raises EtcdError or a class derived from it.
     A call is repeated on the next endpoint while time remains; txn only when it surely was not applied.
+    `on_election` is called, in any thread, when an answer tells that etcd has another leader.
     """
 
-    def __init__(self, connection: EtcdConnection) -> None:
+    def __init__(self, connection: EtcdConnection, on_election: Callable[[], None] = lambda: None) -> None:
         self.connection = connection
+        self.elected_at = -math.inf
+        """When (time.monotonic) an answer told for the first time that etcd has another leader."""
+        self._on_election = on_election
         self.endpoints = Endpoints(connection)
         self._closed = threading.Event()
         self._token_lock = threading.Lock()
         self._token = ""
         self._without_auth = not connection.user
         self._term = 0
-        self._term_since = -math.inf
 
     def __enter__(self) -> Client:
         return self
 
     def __exit__(self, *_exception: object) -> None:
         self.close()
-
-    @property
-    def since_election(self) -> float:
-        """Seconds since an answer was the first to tell of another leader's term; infinite while there was but one."""
-        return time.monotonic() - self._term_since
 
     def close(self) -> None:
         """Close all connections; calls in progress end with Unavailable."""
@@ -142,6 +140,11 @@ class Client:
             )
         return seconds
 
+    def remaining(self, lease: int) -> int:
+        """Seconds, rounded down, that the lease lives on unless it is renewed; below 0 when it does not exist."""
+        request = etcdrpc.LeaseTimeToLiveRequest(ID=lease)
+        return int(self._call(lambda link, **how: link.lease.LeaseTimeToLive(request, **how)).TTL)
+
     def revoke(self, lease: int) -> None:
         """End the lease and delete its keys; no error when it is gone already."""
         request = etcdrpc.LeaseRevokeRequest(ID=lease)
@@ -206,10 +209,10 @@ class Client:
         raise Unavailable(f"the client of etcd at {self.endpoints.where} is closed.")
 
     def _note_term(self, term: int) -> None:
-        if term > self._term:
-            if self._term:
-                self._term_since = time.monotonic()
-            self._term = term
+        before, self._term = self._term, max(self._term, term)
+        if 0 < before < term:
+            self.elected_at = time.monotonic()
+            self._on_election()
 
     def _authenticate(self, link: Link, timeout: float) -> str:
         with self._token_lock:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import posixpath
 import re
 from collections.abc import Callable
@@ -21,7 +20,6 @@ from flagship.fleet.api_discovery import discovery_document
 from flagship.fleet.api_json import ApiError
 from flagship.fleet.engine import Engine
 from flagship.fleet.metrics import metrics_text
-from flagship.fleet.patience import Patience
 from flagship.fleet.placement import drain_report, why_not
 from flagship.fleet.registry import Store
 from flagship.fleet.view import View
@@ -47,15 +45,12 @@ class Api:
         available: Callable[[], bool],
         token_limit: int,
         engine: Engine | None,
-        patience: Patience,
     ) -> None:
         self._store = store
         self._view = view
         self._available = available
         self._limit = token_limit
         self._engine = engine
-        # Whoever asks a node that does not lead gets the longest answer: it may wait where the engine acts.
-        self._linger = patience.linger(math.inf)
         self.application = app = Flask("fleet", static_folder=None)
         app.url_map.merge_slashes = False
         app.json.sort_keys = False  # type: ignore[attr-defined]
@@ -178,7 +173,7 @@ class Api:
 
     def _why(self, name: str) -> Response:
         """Not of fleet: for each machine why it does not run the unit, "" where it is scheduled."""
-        cluster = self._view.cluster(self._linger)
+        cluster = self._view.cluster()
         if name not in cluster.units and name not in cluster.unreadable:
             raise ApiError(404, "unit does not exist")
         reasons = why_not(cluster, name)
@@ -186,7 +181,7 @@ class Api:
 
     def _get_machine(self, machine: str) -> Response:
         """Not of fleet: whether a machine takes units or is being drained, and which it has and why they stay."""
-        cluster = self._view.cluster(self._linger)
+        cluster = self._view.cluster()
         found = cluster.machines.get(machine)
         if found is None:
             raise ApiError(404, "machine does not exist")
@@ -200,7 +195,7 @@ class Api:
 
     def _put_schedulable(self, machine: str) -> Response:
         cordon = api_json.cordon(request.get_data())
-        cluster = self._view.cluster(self._linger)
+        cluster = self._view.cluster()
         found = cluster.cordons.get(machine)
         if machine not in cluster.machines and found is None:
             raise ApiError(404, "machine does not exist")

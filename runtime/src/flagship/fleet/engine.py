@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from flagship.daemon import Backoff
 from flagship.etcd import Client, Compare, Delete, EtcdError, LeaseKeeper, Operation, Put
@@ -26,13 +26,15 @@ log = logging.getLogger(__name__)
 
 # etcd refuses more than 128 comparisons or operations in one transaction unless told otherwise.
 BATCH = 100
+# Seconds.
+_TOO_LATE = 2.0
 
 
 class Engine:
     """Takes part in leadership in a thread of its own; every node may run one.
 
     Each write compares the leader key's create revision: an engine that lost its lease, even without noticing,
-    changes nothing. *patience* says when a machine that is absent is called dead.
+    changes nothing. *patience* says when a machine is dead that etcd keeps alive.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Engine:
         self._keeper = keeper
         self._presence = presence
         self._patience = patience
+        self._judged = -math.inf
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self.leader_since: float | None = None
@@ -64,9 +67,9 @@ class Engine:
     def _run(self) -> None:
         backoff = Backoff(first=0.1, limit=2.0)
         seen = -1
-        timeout: float | None = 0.0
+        timeout = 0.0
         while not self._stop.is_set():
-            seen = self._view.wait_change(seen, timeout)
+            seen = self._view.wait_change(seen, None if math.isinf(timeout) else timeout)
             if self._stop.is_set():
                 break
             try:
@@ -89,8 +92,8 @@ class Engine:
             except EtcdError as error:
                 log.info("Leadership ends with this machine's lease: %s", error)
 
-    def _step(self) -> float | None:
-        """Do what is to be done now; seconds after which to look again even if nothing changes, None for never."""
+    def _step(self) -> float:
+        """Do what is to be done now; seconds after which to look again even if nothing changes, infinite for never."""
         lease = self._keeper.lease
         if lease is None or not self._keeper.live or not self._presence.registered or not self._view.synced:
             self.leader_since = None
@@ -99,13 +102,14 @@ class Engine:
         if leader is None:
             return self._campaign(lease)
         if leader.lease == lease:
-            return self._lead(leader)
+            judged = self._judge(leader, self._give_up_silent)
+            return min(judged, self._lead(leader))
         self.leader_since = None
         if leader.lease == 0 or leader.machine == self._presence.machine.id:
             # A key that no lease ends would last for ever; one of this machine's former lease has nobody behind it.
             self._depose(leader)
             return 1.0
-        return None
+        return self._judge(leader, self._depose_silent)
 
     def _campaign(self, lease: int) -> float:
         put = Put(self._keys.leader, registry.dump_leader(self._presence.machine.id), lease)
@@ -117,12 +121,52 @@ class Engine:
     def _depose(self, leader: Leader) -> None:
         self._client.txn([Compare(self._keys.leader, "mod", leader.mod_revision)], [Delete(self._keys.leader)])
 
-    def _lead(self, leader: Leader) -> float | None:
+    def _judge(self, leader: Leader, give_up: Callable[[Leader], bool]) -> float:
+        """When it is time after an election in etcd, *give_up* who is silent since; seconds until then, or infinite.
+
+        What *give_up* returns tells whether that election is dealt with here.
+        """
+        election = self._client.elected_at
+        if election == self._judged:
+            return math.inf
+        wait = election + self._patience.verdict - time.monotonic()
+        if wait > 0:
+            return wait
+        # Long after the verdict was due a lease that is about to end says nothing of the election any more.
+        if wait < -_TOO_LATE or give_up(leader):
+            self._judged = election
+            return math.inf
+        return 1.0
+
+    def _is_silent(self, lease: int) -> bool:
+        return self._patience.is_silent(self._client.remaining(lease))
+
+    def _depose_silent(self, leader: Leader) -> bool:
+        """End the leadership of an engine that is silent, so that another one judges the machines."""
+        silent = self._is_silent(leader.lease)
+        if silent:
+            log.warning("The engine that led, on machine %s, is silent since etcd's leader changed.", leader.machine)
+            self._depose(leader)
+        return not silent
+
+    def _give_up_silent(self, leader: Leader) -> bool:
+        """Delete the records of machines that are silent; one that lives after all writes its record again."""
+        for machine in self._view.effective_machines():
+            record = self._view.record(self._keys.machine(machine.id))
+            if record is None or not self._is_silent(record.lease):
+                continue
+            fence = Compare(self._keys.leader, "create", leader.create_revision)
+            result = self._client.txn([fence, Compare(record.key, "mod", record.mod_revision)], [Delete(record.key)])
+            if result.succeeded:
+                log.warning("Machine %s is silent since etcd's leader changed, and counts as dead.", machine.id)
+                self._view.wait_revision(result.revision, self._client.connection.timeout)
+        return True
+
+    def _lead(self, leader: Leader) -> float:
         if self.leader_since is None:
             self.leader_since = time.time()
             log.info("The engine of this machine leads.")
-        linger = self._patience.linger(self._client.since_election)
-        cluster = self._view.cluster(linger)
+        cluster = self._view.cluster()
         decisions = plan(cluster)
         self.counts["reconcile", ""] += 1
         complete = True
@@ -135,8 +179,7 @@ class Engine:
         if not complete:
             # Something changed meanwhile, and its event will come; should it not, look again.
             return 1.0
-        verdict = min((self._view.dead_at(machine, linger) for machine in cluster.awaited), default=math.inf)
-        return None if math.isinf(verdict) else max(0.05, verdict - time.monotonic())
+        return max(0.1, self._view.verdict - time.monotonic()) if cluster.awaited else math.inf
 
     def _write(self, leader: Leader, batch: list[Decision], moving: Mapping[str, list[str]]) -> bool:
         """Write a batch if this engine still leads and its units are still as they were; whether it was written.

@@ -138,8 +138,6 @@ class Machine:
     metadata: Mapping[str, str] = field(default_factory=dict)
     boot_id: str = ""
     version: str = ""
-    leaving: bool = False
-    """Whether it has said that it stops its units and goes."""
 
     def with_overlay(self, overlay: Mapping[str, str]) -> Machine:
         """The machine with stored metadata over its configured one; an empty stored value hides a key."""

@@ -5,20 +5,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 # A new leader of etcd is elected one to two seconds after the old one died, and then lets every lease live for its
 # whole time and one election timeout more (lessor.Promote in etcd's server/lease/lessor.go).
-_ELECTION = 3.0
+_ELECTION = 2.0
+_EXTENSION = 1.0
+# With shorter leases a machine that is slow to find another member could not be told from a dead one.
+_SHORTEST = 6
 
 
 @dataclass(frozen=True)
 class Patience:
-    """A machine counts as dead when it has said nothing for `ttl`; by `ttl` + 2 its units have to run elsewhere.
+    """A machine is dead when its lease ends, for want of a renewal in `ttl`.
 
-    Its lease is shorter than that, because a change of etcd's leader makes leases longer: a machine that dies together
-    with etcd's leader has to be given up in time, too. Otherwise `linger` passes between the end of its lease and its
-    death, so that a machine that is cut off from etcd for less than `ttl` keeps its place.
+    A change of etcd's leader makes all leases longer, and must not keep a machine alive that died together with that
+    leader: when `verdict` has passed since the election, whoever `is_silent` is dead, too.
     """
 
     ttl: float
@@ -26,19 +29,23 @@ class Patience:
     @property
     def lease(self) -> int:
         """What a machine's lease is granted for."""
-        return max(1, round(0.7 * self.ttl))
+        return max(1, round(self.ttl))
 
     @property
     def renewal(self) -> float:
-        """Between two renewals of a lease; they write nothing."""
-        return min(0.7, self.lease / 10)
+        """Between two renewals of a lease, which write nothing: a machine may be cut off for `lease` less this."""
+        return min(0.5, self.lease / 10)
 
     @property
     def brief(self) -> float:
         """A gap in following the registry that is shorter than this ended no lease: it is no outage."""
         return self.ttl / 2
 
-    def linger(self, since_election: float) -> float:
-        """Between the end of a machine's lease and its death; *since_election* is how long etcd's leader leads."""
-        extended = since_election < self.lease + _ELECTION
-        return max(0.0, self.ttl - self.lease + (-_ELECTION if extended else self.renewal))
+    @property
+    def verdict(self) -> float:
+        """Between an election in etcd and the death of who was silent since; infinite when leases are too short."""
+        return self.lease - _ELECTION if self.lease >= _SHORTEST else math.inf
+
+    def is_silent(self, remaining: int) -> bool:
+        """Whether a lease was not renewed since the election, by its *remaining* time (rounded down) at the verdict."""
+        return remaining < self.lease + _EXTENSION - self.verdict

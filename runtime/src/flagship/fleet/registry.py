@@ -129,10 +129,7 @@ def load_entry(key: str, name: str, value: bytes) -> Entry:
 
 
 def dump_machine(machine: Machine) -> bytes:
-    record = {**asdict(machine), "metadata": dict(machine.metadata)}
-    if not machine.leaving:
-        del record["leaving"]
-    return _dump(record)
+    return _dump({**asdict(machine), "metadata": dict(machine.metadata)})
 
 
 def load_machine(key: str, machine: str, value: bytes) -> Machine:
@@ -143,7 +140,7 @@ def load_machine(key: str, machine: str, value: bytes) -> Machine:
     if _text(key, record, "id") != machine:
         raise RecordError(f"etcd key {key!r} is the record of another machine and is ignored")
     address, boot_id, version = (_text(key, record, member) for member in ("primary_ip", "boot_id", "version"))
-    return Machine(machine, address, metadata, boot_id, version, record.get("leaving") is True)
+    return Machine(machine, address, metadata, boot_id, version)
 
 
 def dump_state(state: UnitState) -> bytes:

@@ -62,9 +62,9 @@ class Service:
             listening.append(self._tls.inner)
         keys = Keys(fleet.etcd_key_prefix)
         patience = Patience(fleet.agent_ttl)
-        self._client = Client(settings.etcd)
         self._systemd = systemd
         self.view = View(keys, patience)
+        self._client = Client(settings.etcd, self.view.wake)
         self.presence = Presence(self._client, keys, self.view, machine)
         self.keeper = LeaseKeeper(
             self._client, patience.lease, (self.presence.register, self._wake_agent), renewal=patience.renewal
@@ -82,7 +82,7 @@ class Service:
             Follower(self._client, keys.schedule_of(machine.id), handler=schedule),
         ]
         store = Store(self._client, keys)
-        api = Api(store, self.view, self.available, fleet.token_limit, self.engine, patience)
+        api = Api(store, self.view, self.available, fleet.token_limit, self.engine)
         self._server = Server(api.application, listening, f"fleetd/{VERSION}")
 
     def _wake_agent(self, _lease: int = 0) -> None:
@@ -154,7 +154,6 @@ class Service:
         _all_at_once(parts, 5.0)
 
     def _leave(self) -> None:
-        self.presence.update(replace(self.presence.machine, leaving=True))
         if not self.agent.leave(LEAVE_TIMEOUT):
             log.warning("Not all units have stopped within %.0f s; they may run twice for a while.", LEAVE_TIMEOUT)
         if self.engine is not None:

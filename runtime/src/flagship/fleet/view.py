@@ -58,8 +58,6 @@ class View:
         self._clear()
         self._lost_at: float | None = None
         self._synced_then: float | None = None
-        # When the records of machines went that had not said that they leave.
-        self._gone: dict[str, float] = {}
         self.version = 0
         """Counts the changes that there is anything to decide about: all but those of states, unless a drain waits."""
         self.revision = 0
@@ -90,13 +88,10 @@ class View:
             )
             self.revision = max(self.revision, snapshot.revision)
             if not same:
-                before = self.machines
                 self._clear()
                 self._records = {}
                 for item in snapshot.items.values():
                     self._put(item)
-                for machine in before.keys() - self.machines.keys() - self.odd_machines:
-                    self._note_gone(before[machine])
             if gap or not same:
                 self.version += 1
             self._changed.notify_all()
@@ -129,10 +124,6 @@ class View:
         brief = self._lost_at is not None and time.monotonic() - self._lost_at < self._patience.brief
         return self._synced_then if brief else None
 
-    def _note_gone(self, machine: Machine) -> None:
-        if not machine.leaving:
-            self._gone[machine.id] = time.monotonic()
-
     def _put(self, item: KeyValue) -> None:
         self._records[item.key] = item
         try:
@@ -154,7 +145,6 @@ class View:
         elif kind == "machine":
             self.machines[names[0]] = registry.load_machine(key, names[0], value)
             self.odd_machines.discard(names[0])
-            self._gone.pop(names[0], None)
         elif kind == "metadata":
             self.metadata.setdefault(names[0], {})[names[1]] = value.decode("utf-8", "replace")
         elif kind == "cordon":
@@ -200,9 +190,7 @@ class View:
             self.units.pop(names[0], None)
             self.unreadable.discard(names[0])
         elif kind == "machine":
-            machine = self.machines.pop(names[0], None)
-            if machine is not None:
-                self._note_gone(machine)
+            self.machines.pop(names[0], None)
             self.odd_machines.discard(names[0])
         elif kind == "cordon":
             self.cordons.pop(names[0], None)
@@ -260,28 +248,23 @@ class View:
         with self._changed:
             return [m.with_overlay(self.metadata.get(m.id, {})) for _id, m in sorted(self.machines.items())]
 
-    def dead_at(self, machine: str, linger: float) -> float:
-        """When (time.monotonic) an absent machine is to be called dead; infinite while it is not known to be gone.
+    @property
+    def verdict(self) -> float:
+        """When (time.monotonic) absent machines may be called dead: a whole TTL after an outage."""
+        return math.inf if self.synced_since is None else self.synced_since + self._patience.ttl
 
-        After an outage a whole TTL has to pass, and *linger* seconds after the end of the machine's lease.
-        """
-        if self.synced_since is None or machine in self.odd_machines:
-            return math.inf
-        return max(self.synced_since + self._patience.ttl, self._gone.get(machine, -math.inf) + linger)
-
-    def cluster(self, linger: float) -> Cluster:
-        """What placement decides on; see `dead_at` for *linger*."""
+    def cluster(self) -> Cluster:
+        """What placement decides on."""
         with self._changed:
             absent = self.schedule.keys() - self.machines.keys()
-            now = time.monotonic()
+            waiting = time.monotonic() < self.verdict
             return Cluster(
                 units=dict(self.units),
                 machines={machine.id: machine for machine in self.effective_machines()},
                 schedule={machine: dict(entries) for machine, entries in self.schedule.items()},
-                awaited=frozenset(machine for machine in absent if now < self.dead_at(machine, linger)),
+                awaited=frozenset(absent if waiting else absent & self.odd_machines),
                 unreadable=frozenset(self.unreadable),
-                # A machine that leaves is to get nothing more.
-                cordons={**{m.id: Cordon() for m in self.machines.values() if m.leaving}, **self.cordons},
+                cordons=dict(self.cordons),
                 unsettled=frozenset(n for c in self.cordons.values() for n in c.moving if not self._settled(n)),
             )
 
