@@ -15,10 +15,12 @@ from typing import Any
 TTL = 10.0  # fleet_agent_ttl's default, in seconds
 LIMIT = 60.0
 PREFIX = "/_coreos.com/fleet/"
-_RUNNING = """
-cd /run/fleet/units && systemctl show --property=Id,ActiveState,InvocationID -- *
+# A node that has just booted has no such directory yet.
+_UNITS = "$(ls /run/fleet/units 2>/dev/null)"
+_RUNNING = f"""
+systemctl show --property=Id,ActiveState,InvocationID -- {_UNITS}
 docker ps --quiet --no-trunc | sort |
-xargs --no-run-if-empty docker inspect --format '{{.Id}} {{.Name}} {{.State.StartedAt}}'
+xargs --no-run-if-empty docker inspect --format '{{{{.Id}}}} {{{{.Name}}}} {{{{.State.StartedAt}}}}'
 """
 
 Running = dict[str, str]
@@ -56,7 +58,7 @@ class Node:
         return self.run("sh", "-c", _RUNNING)
 
     def active_units(self) -> set[str]:
-        show = self.run("sh", "-c", "cd /run/fleet/units && systemctl show --property=Id,ActiveState -- *")
+        show = self.run("sh", "-c", f"systemctl show --property=Id,ActiveState -- {_UNITS}")
         blocks = [dict(line.partition("=")[::2] for line in block.splitlines()) for block in show.split("\n\n")]
         return {block["Id"] for block in blocks if block.get("ActiveState") == "active"}
 
