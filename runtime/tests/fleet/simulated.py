@@ -23,7 +23,8 @@ from flagship.settings import EtcdConnection, FleetSettings, Settings
 class SimulatedSystemd:
     """Starts and stops at once what its files say; *calls* is everything it was asked to do.
 
-    Units in `failing` refuse their start; units in `stuck` take their stop and never finish it.
+    Units in `failing` refuse their start; units in `stuck` take their stop and never finish it; units in `referenced`
+    stay in memory when their files are gone, until a reload.
     """
 
     def __init__(self) -> None:
@@ -33,6 +34,7 @@ class SimulatedSystemd:
         self.loaded: set[str] = set()
         self.failing: set[str] = set()
         self.stuck: set[str] = set()
+        self.referenced: set[str] = set()
         self._jobs = 0
         self._pending: dict[str, str] = {}
         self._listener: Listener | None = None
@@ -49,13 +51,23 @@ class SimulatedSystemd:
         return self.calls.count((call, name))
 
     def link(self, paths: Sequence[str]) -> None:
-        self._all("link", [Path(path).name for path in paths], self.linked.add)
+        self._all("link", [Path(path).name for path in paths], self._add)
+
+    def _add(self, name: str) -> None:
+        self.linked.add(name)
+        # What it has never read it finds by itself.
+        self.loaded.add(name)
 
     def enable(self, paths: Sequence[str]) -> None:
         self._all("enable", [Path(path).name for path in paths], lambda name: None)
 
     def disable(self, names: Sequence[str]) -> None:
-        self._all("disable", names, self.linked.discard)
+        self._all("disable", names, self._forget)
+
+    def _forget(self, name: str) -> None:
+        self.linked.discard(name)
+        if name not in self.referenced:
+            self.loaded.discard(name)
 
     def _all(self, call: str, names: Sequence[str], change: Callable[[str], None]) -> None:
         with self._lock:

@@ -147,9 +147,28 @@ def test_load_start_stop_unload(given: Given) -> None:
         ("stop", "a.service"),
         ("disable", "a.service"),
         ("reset_failed", "a.service"),
-        ("reload", ""),
     ]
     assert not list((given.node.directory / "units").iterdir())
+
+
+def test_systemd_reads_all_files_again_only_where_it_must(given: Given) -> None:
+    """The first time, for what an earlier process may have left; for a file it knows; for what stays in its memory."""
+
+    def reloads() -> int:
+        return given.systemd.count("reload", "")
+
+    given.schedule(UNIT)
+    wait_for(lambda: '"current_state":"launched"' in given.state("a.service"), what="launched")
+    given.schedule(launched("b.service"))
+    wait_for(lambda: '"current_state":"launched"' in given.state("b.service"), what="b.service launched")
+    assert reloads() == 1
+    given.schedule(launched("b.service", "Conflicts=x"))
+    wait_for(lambda: given.systemd.count("start", "b.service") == 2, what="the new b.service")
+    assert reloads() == 2
+    given.systemd.referenced.add("b.service")
+    given.schedule(replace(launched("b.service"), desired_state="inactive"))
+    wait_for(lambda: not given.entry("b.service"), what="the acknowledgement")
+    assert reloads() == 3 and "b.service" not in given.systemd.loaded
 
 
 def test_new_contents_come_after_the_stop(given: Given) -> None:

@@ -70,7 +70,8 @@ class Agent:
         self._acknowledged: dict[str, int] = {}
         self._retries = Retries()
         self._stop_due: dict[str, float] = {}
-        self._reload_needed = False
+        # An earlier process may have written files and not come to the reload.
+        self._reload_needed = True
 
     def start(self) -> None:
         self._thread.start()
@@ -210,6 +211,8 @@ class Agent:
             if not groups or self._stop.is_set() or not self._may_act():
                 return
             changed = self._unload(groups.get("unload", []))
+            self._refresh(changed)
+            self._reload_needed |= any(self._statuses[name].load != "not-found" for name in changed)
             changed += self._load({name: entries[name][0] for name in groups.get("load", [])})
             if self._reload_needed:
                 self._systemd.reload()
@@ -252,9 +255,11 @@ class Agent:
         wanted = {n: written[n] for n in linked if any(o.section == "Install" for o in entries[n].options)}
         enabled = self._retries.all_or_each("Enabling", self._systemd.enable, wanted)
         loaded = [name for name in linked if name not in wanted or name in enabled]
+        # systemd reads by itself what it never knew; a reload of all units for each would take most of its time.
+        known = [name for name in written if self._local_of(name).file_hash or self._statuses[name].load != "not-found"]
+        self._reload_needed |= bool(known or wanted)
         for name in loaded:
             self._set_local(name, file_hash=entries[name].hash)
-        self._reload_needed |= bool(written)
         return loaded
 
     def _begin_starts(self, entries: dict[str, Entry]) -> list[str]:
@@ -292,7 +297,6 @@ class Agent:
                 self._disk.remove(name)
                 self._set_local(name, file_hash="")
                 log.info("Unloaded %s.", name)
-        self._reload_needed |= bool(disabled)
         return disabled
 
     def _acknowledge(self, withdrawals: dict[str, int]) -> None:
