@@ -17,6 +17,11 @@ from hypothesis import strategies as st
             "[Unit]\nDescription=Hello\n\n[Service]\nExecStart=/bin/sh -c 'sleep 1000'\n",
             "e8cd0b806ad0166fe2f046905054dd297dd61701",
         ),
+        # The functional tests' hello.service, https://github.com/coreos/fleet/tree/v1.0.0/functional/fixtures/units
+        (
+            '[Service]\nExecStart=/bin/bash -c "while true; do echo Hello, World!; sleep 1; done"\n',
+            "3750b3e9f3962a56c7582929426e9abb012754cf",
+        ),
         ("", "da39a3ee5e6b4b0d3255bfef95601890afd80709"),
         ("[A]\nb=c", "8e31b762812dd5eef6854ef462546fb777e4594b"),
         ("[Service]\nExecStart=\nExecStart=x\n", "5c0db1bcb4df2bd46079fd3137c78fb13689ca12"),
