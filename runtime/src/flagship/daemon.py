@@ -50,11 +50,11 @@ def stop_on_signals() -> threading.Event:
 
 
 def signal_requests() -> Callable[[], str]:
-    """A function that waits for a signal and tells what it asks for: "stop" (SIGTERM, SIGINT) or "reload" (SIGHUP).
+    """A function that waits for a signal and tells what it asks for.
 
-    Call both in the main thread.
+    That is "stop" (SIGTERM, SIGINT), "reload" (SIGHUP) or "dump" (SIGUSR1). Call both in the main thread.
     """
-    wanted = {signal.SIGTERM: "stop", signal.SIGINT: "stop", signal.SIGHUP: "reload"}
+    wanted = {signal.SIGTERM: "stop", signal.SIGINT: "stop", signal.SIGHUP: "reload", signal.SIGUSR1: "dump"}
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
     # A wait for a lock can miss a signal that comes just before it begins; a byte in a socket is never missed.

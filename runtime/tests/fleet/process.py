@@ -19,6 +19,7 @@ class Daemon:
 
     def __init__(self, directory: Path, etcd: str, prefix: str, listener: socket.socket, *settings: str) -> None:
         self.journal = directory / "journal"
+        self.output = directory / "output"
         self.conf = directory / "flagship.conf"
         head = f"[etcd]\nendpoints = {etcd}\n[fleet]\netcd_key_prefix = {prefix}\n"
         self.conf.write_text("\n".join([f"{head}units_directory = {directory}/units", *settings, ""]))
@@ -26,9 +27,13 @@ class Daemon:
         script = 'exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"'
         program = [sys.executable, "-m", "flagship", "--config", str(self.conf), "fleet"]
         environ = {**os.environ, "PYTHONPATH": str(Path(flagship.__file__).parent.parent)}
-        with self.journal.open("wb") as journal:
+        with self.journal.open("wb") as journal, self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                ["/bin/sh", "-c", script, "sh", *program], stdin=listener.fileno(), stderr=journal, env=environ
+                ["/bin/sh", "-c", script, "sh", *program],
+                stdin=listener.fileno(),
+                stdout=output,
+                stderr=journal,
+                env=environ,
             )
 
     def said(self, text: str) -> bool:

@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from flagship.etcd import EtcdError
@@ -92,6 +92,18 @@ class Agent:
     def wake(self) -> None:
         """Look again: the schedule or the lease has changed."""
         self._wake.set()
+
+    def report(self) -> dict[str, dict[str, Any]]:
+        """What it knows of each unit, for people to read; any thread may ask."""
+        local, statuses, stopping = dict(self._local or {}), dict(self._statuses), dict(self._stopping)
+        return {
+            name: {
+                **asdict(local.get(name, Local())),
+                **(asdict(statuses[name]) if name in statuses else {}),
+                "stopping": name in stopping,
+            }
+            for name in sorted({*local, *statuses})
+        }
 
     def on_unit(self, name: str) -> None:
         if name in self._schedule:

@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import fields, replace
 from typing import Protocol
 
@@ -21,6 +22,7 @@ from flagship.fleet.agent import Agent
 from flagship.fleet.api import Api
 from flagship.fleet.conf import load_fleet
 from flagship.fleet.disk import Disk
+from flagship.fleet.dump import dump_line
 from flagship.fleet.engine import Engine
 from flagship.fleet.machine import MachineError, Presence, primary_ip, this_machine
 from flagship.fleet.model import Machine
@@ -72,14 +74,19 @@ class Service:
         self.engine: Engine | None = None
         if not fleet.disable_engine:
             self.engine = Engine(self._client, keys, self.view, self.keeper, self.presence, patience)
-        schedule = Schedule(keys, self._wake_agent)
+        self.schedule = Schedule(keys, self._wake_agent)
         publisher = Publisher(self._client, keys, machine.id, self.keeper)
         self.agent = Agent(
-            schedule, publisher, Disk(fleet.units_directory), systemd, self.registered, lambda: not self.keeper.live
+            self.schedule,
+            publisher,
+            Disk(fleet.units_directory),
+            systemd,
+            self.registered,
+            lambda: not self.keeper.live,
         )
         self._followers = [
             Follower(self._client, keys.prefix, handler=self.view),
-            Follower(self._client, keys.schedule_of(machine.id), handler=schedule),
+            Follower(self._client, keys.schedule_of(machine.id), handler=self.schedule),
         ]
         store = Store(self._client, keys)
         api = Api(store, self.view, self.available, fleet.token_limit, self.engine)
@@ -135,6 +142,16 @@ class Service:
         if waiting:
             log.warning("What changed in %s is applied by systemctl restart fleet.", ", ".join(waiting))
 
+    def dump(self) -> str:
+        """The state of all parts as one line of JSON, for people to read."""
+        return dump_line(
+            self.presence.machine,
+            {"registered": self.registered(), "available": self.available(), "lease": self.keeper.lease or 0},
+            self.view,
+            self.schedule.read(),
+            self.agent.report(),
+        )
+
     def stop(self, *, leave: bool = False) -> None:
         """End all threads, and leave units as they are.
 
@@ -146,7 +163,8 @@ class Service:
         self._server.stop()
         if leave:
             self._leave()
-        _all_at_once([self._renew, *([self.engine.stop] if self.engine else [])], 2.0)
+        else:
+            _all_at_once([self._renew, *([self.engine.stop] if self.engine else [])], 2.0)
         # From here on calls to etcd that are under way fail at once instead of at their deadline.
         self._client.close()
         parts: list[Callable[[], None]] = [lambda: self.agent.stop(5.0), self.presence.stop, self._systemd.close]
@@ -156,6 +174,10 @@ class Service:
     def _leave(self) -> None:
         if not self.agent.leave(LEAVE_TIMEOUT):
             log.warning("Not all units have stopped within %.0f s; they may run twice for a while.", LEAVE_TIMEOUT)
+        # Without etcd there is nobody to tell, and the lease ends by itself.
+        _all_at_once([self._give_up], 3.0)
+
+    def _give_up(self) -> None:
         if self.engine is not None:
             self.engine.stop()
         self.agent.stop(5.0)
@@ -227,13 +249,22 @@ def main(config: str | None) -> int:
     service.start()
     notify("READY=1")
     log.info("The fleet engine of machine %s runs.", machine.id)
-    while next_request() == "reload":
-        service.reload(lambda: load_fleet(config, os.environ))
+    while (request := next_request()) != "stop":
+        if request == "reload":
+            service.reload(lambda: load_fleet(config, os.environ))
+        else:
+            _print(service.dump())
     notify("STOPPING=1")
     leave = _is_to_leave()
     service.stop(leave=leave)
     log.info("The fleet engine has ended; %s.", "this machine has left" if leave else "units are left as they are")
     return 0
+
+
+def _print(line: str) -> None:
+    # Whoever read standard output may have gone.
+    with suppress(OSError):
+        print(line, flush=True)
 
 
 def _is_to_leave() -> bool:
