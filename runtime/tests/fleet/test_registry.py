@@ -3,18 +3,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 
 import pytest
 from flagship.etcd import Event, KeyValue, Snapshot, Unavailable
-from flagship.fleet import registry
+from flagship.fleet import api_json, registry
 from flagship.fleet.model import DESIRED_STATES, Cordon, DesiredState, Machine, Unit, UnitState
 from flagship.fleet.patience import Patience
+from flagship.fleet.placement import plan, why_not
 from flagship.fleet.registry import Keys, RecordError
-from flagship.fleet.unit_file import Option
+from flagship.fleet.unit_file import Option, serialise
 from flagship.fleet.view import View
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fleet.builders import launched
@@ -93,6 +95,78 @@ def test_any_bytes_are_read_or_refused(value: bytes) -> None:
     view.on_events([Event("delete", key, None, 2) for key in keys], 2)
     assert (view.units, view.unreadable, view.schedule, view.states, view.places) == ({}, set(), {}, {}, {})
     assert view.leader is None and view.revision == 2
+
+
+# Text as JSON may hold it: half a surrogate pair, which no UTF-8 can, and control characters too.
+odd_text = st.text(st.characters(), max_size=6) | st.sampled_from(
+    ["\ud800", "a\udfffb", "\0", "a\n[B]\nc=d", "launched"]
+)
+odd = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | odd_text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(odd_text, inner, max_size=3),
+    max_leaves=6,
+)
+odd_options = st.lists(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "section": odd_text | st.just("X-Fleet"),
+            "name": odd_text | st.sampled_from(["MachineID", "Conflicts", "MachineMetadata", "Spread", "Global"]),
+            "value": odd_text | odd,
+        },
+    ),
+    max_size=4,
+)
+members = {
+    "options": odd_options | odd,
+    "desired_state": st.sampled_from(["launched", "loaded", "inactive"]) | odd,
+    "restarts": st.integers(-3, 3) | odd,
+    "id": st.just("m1") | odd,
+    "metadata": st.dictionaries(odd_text, odd_text, max_size=2) | odd,
+    "moving": st.lists(odd_text, max_size=2) | odd,
+    **dict.fromkeys(("primary_ip", "boot_id", "hash", "load_state", "current_state", "drain", "machine_id"), odd),
+}
+
+
+@settings(deadline=None)
+@example({"options": [{"section": "A", "name": "b", "value": "\ud800"}], "desired_state": "launched"})
+@example({"id": "m1", "metadata": {"a": "\ud800"}, "primary_ip": "\ud800"})
+@example({"options": [{"section": "A", "name": "b"}], "desired_state": "launched", "restarts": True})
+@given(st.fixed_dictionaries({}, optional=members) | odd)
+def test_any_record_is_read_or_refused_and_harms_nobody(record: object) -> None:
+    view = View(KEYS, PATIENCE)
+    value = json.dumps(record).encode()
+    good = launched("good.service")
+    keys = [
+        *(
+            KEYS.unit("a.service"),
+            KEYS.unit("web@1.service"),
+            KEYS.machine("m1"),
+            KEYS.metadata("m2", "k"),
+            KEYS.leader,
+        ),
+        *(KEYS.cordon("m1"), KEYS.schedule("m1", "b.service"), KEYS.schedule("m2", "web@1.service")),
+        KEYS.state("a.service", "m1"),
+    ]
+    items = {key: KeyValue(key, value, 1, 1, 0) for key in keys}
+    for key, known in (
+        (KEYS.unit(good.name), registry.dump_unit(good)),
+        (KEYS.machine("m2"), registry.dump_machine(Machine("m2", "192.0.2.2"))),
+    ):
+        items[key] = KeyValue(key, known, 1, 1, 0)
+    view.on_snapshot(Snapshot(items, 1))
+    decisions = plan(view.cluster())
+    assert [d.machine for d in decisions if d.unit == good.name and d.kind == "place"]
+    for decision in decisions:
+        assert registry.dump_unit(decision.entry)
+    for found in view.unit_list():
+        serialise(found.unit.options).encode()
+        json.dumps(api_json.unit_entity(found, listed=True), ensure_ascii=False).encode()
+        why_not(view.cluster(), found.unit.name)
+    for machine in view.effective_machines():
+        json.dumps(api_json.machine_entity(machine), ensure_ascii=False).encode()
+    for state in view.state_list():
+        json.dumps(api_json.state_entity(*state), ensure_ascii=False).encode()
 
 
 def put(view: View, revision: int, key: str, value: bytes, lease: int = 0) -> None:

@@ -78,12 +78,16 @@ def _dump(record: Mapping[str, Any]) -> bytes:
 
 def _load(key: str, value: bytes) -> Mapping[str, Any]:
     try:
-        record = json.loads(value)
+        text = value.decode()
+        record = json.loads(text)
+        if "\\ud" in text.lower():
+            # JSON may hold half of a surrogate pair, which nobody could write to a file or hash.
+            json.dumps(record, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict):
         raise RecordError(
-            f"the value of etcd key {key!r} is not a JSON object and is ignored; write it again or delete it"
+            f"the value of etcd key {key!r} is not a JSON object in UTF-8 and is ignored; write it again or delete it"
         )
     return record
 
@@ -119,7 +123,7 @@ def load_unit(key: str, name: str, value: bytes) -> Unit:
     except ModelError as error:
         raise RecordError(f"etcd key {key!r} is ignored: {error}") from None
     restarts = record.get("restarts", 0)
-    if not isinstance(restarts, int):
+    if not isinstance(restarts, int) or isinstance(restarts, bool):
         raise RecordError(f"member 'restarts' of etcd key {key!r} is no number; the record is ignored")
     return Unit(name, _load_options(key, record), state, restarts)
 
