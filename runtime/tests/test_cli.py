@@ -45,6 +45,8 @@ ANNOUNCE = ["announce", "--service", "website", "--instance", "nginx@1", "--addr
         (["launch"], "'launch'"),
         (["--config", "/nonexistent.conf", "watch"], "/nonexistent.conf does not exist"),
         (["fleet", "--verbose"], "--verbose"),
+        (["fleet", "-config", "/nonexistent.conf"], "settings file /nonexistent.conf does not exist"),
+        (["fleet", "versions"], "'versions'"),
         (["announce"], "--service"),
         ([*ANNOUNCE, "--interval", "often"], "--interval is 'often'"),
         ([*ANNOUNCE, "--interval", "0s"], "--interval is '0s'"),
@@ -63,6 +65,12 @@ def test_usage_mistakes(arguments: list[str], names: str) -> None:
     assert names in result.stderr
     assert result.stderr.count("\n") == 1
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize("word", ["version", "-version", "--version"])
+def test_the_engine_tells_fleets_version(word: str) -> None:
+    result = flagship("fleet", word)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "fleetd version 1.0.0\n", "")
 
 
 def test_unreadable_certificate_is_named() -> None:

@@ -80,11 +80,28 @@ def _run(command: str, arguments: list[str], config: str | None) -> int:
     if command == "fleetctl":
         return int(importlib.import_module("flagship.fleet.fleetctl").main(arguments) or 0)
     if command == "fleet":
-        ArgumentParser(prog="flagship fleet", description=COMMANDS["fleet"]).parse_args(arguments)
-        return int(importlib.import_module("flagship.fleet.service").main(config) or 0)
+        return _fleet(arguments, config)
     settings: Settings = load(config, os.environ)
     module = {"announce": "flagship.discovery.announce", "watch": "flagship.balancer.watch"}[command]
     return int(importlib.import_module(module).main(arguments, settings) or 0)
+
+
+def _fleet(arguments: list[str], config: str | None) -> int:
+    """Run the engine, with the arguments of fleet 1.0.0's fleetd."""
+    parser = ArgumentParser(prog="flagship fleet", description=COMMANDS["fleet"])
+    parser.add_argument(
+        "-config",
+        "--config",
+        metavar="FILE",
+        help="fleet's own settings file (default: /etc/fleet/fleet.conf if it exists)",
+    )
+    parser.add_argument("-version", "--version", action="store_true", help="print the fleet release that it speaks")
+    parser.add_argument("version_word", metavar="version", nargs="?", choices=["version"], help="the same")
+    given = parser.parse_args(arguments)
+    if given.version or given.version_word:
+        print(f"fleetd version {importlib.import_module('flagship.fleet').VERSION}")
+        return 0
+    return int(importlib.import_module("flagship.fleet.service").main(config, given.config) or 0)
 
 
 def _complain(command: str, sentence: str, code: int) -> int:

@@ -22,8 +22,8 @@ DEFAULT_FILE = "/etc/flagship/flagship.conf"
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h))+")
 _DURATION_PART = re.compile(r"([0-9.]+)(ms|s|m|h)")
-_TRUE = {"true", "yes", "on", "1"}
-_FALSE = {"false", "no", "off", "0"}
+_TRUE = {"true", "yes", "on", "1", "t"}
+_FALSE = {"false", "no", "off", "0", "f"}
 
 
 class SettingsError(Exception):
@@ -153,7 +153,7 @@ def load(path: str | None, environ: Mapping[str, str], over_file: Layer = (), ov
             units_directory=_named("fleet units_directory", _parse_absolute, fleet["units_directory"]),
             etcd_key_prefix=_named("fleet etcd_key_prefix", _parse_absolute, fleet["etcd_key_prefix"]),
             disable_engine=_named("fleet disable_engine", parse_bool, fleet["disable_engine"]),
-            token_limit=_named("fleet token_limit", _parse_positive, fleet["token_limit"]),
+            token_limit=_named("fleet token_limit", _parse_token_limit, fleet["token_limit"]),
             api_cert=fleet["api_cert"],
             api_key=fleet["api_key"],
             api_client_ca=fleet["api_client_ca"],
@@ -203,7 +203,7 @@ def _parse_absolute(text: str) -> str:
 
 
 def parse_bool(text: str) -> bool:
-    """Whether true, yes, on or 1 is meant, rather than false, no, off or 0; ValueError for anything else."""
+    """Whether true, t, yes, on or 1 is meant, rather than false, f, no, off or 0; ValueError for anything else."""
     if text.lower() in _TRUE | _FALSE:
         return text.lower() in _TRUE
     raise ValueError("write true or false")
@@ -215,9 +215,10 @@ def _parse_count(text: str) -> int:
     return int(text)
 
 
-def _parse_positive(text: str) -> int:
-    if not re.fullmatch(r"[0-9]+", text) or int(text) < 1:
-        raise ValueError("write a whole number, 1 or more")
+def _parse_token_limit(text: str) -> int:
+    # A page token of fleet's API has two bytes for it.
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= 65535:
+        raise ValueError("write a whole number from 1 to 65535")
     return int(text)
 
 

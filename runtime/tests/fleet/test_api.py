@@ -111,6 +111,14 @@ def test_life_of_a_unit(call: Caller) -> None:
     [
         ("a.service", {"options": HELLO}, "text/plain", 415, "only Content-Type application/json"),
         ("a.service", {"options": HELLO}, "", 415, "only Content-Type application/json"),
+        # As WSGI shows two headers.
+        (
+            "a.service",
+            {"options": HELLO},
+            "application/json; charset=utf-8, application/json",
+            415,
+            "only Content-Type",
+        ),
         ("a.service", "{", None, 400, "the request body is not JSON"),
         ("a.service", "[]", None, 400, "the request body must be a JSON object"),
         (
@@ -125,6 +133,14 @@ def test_life_of_a_unit(call: Caller) -> None:
         ("a.service", {"options": HELLO, "desiredState": "on"}, None, 400, "desiredState 'on' must be one of"),
         ("a@.service", {"options": HELLO, "desiredState": "launched"}, None, 400, "unit a@.service is a template"),
         ("a.service", {"options": [1]}, None, 400, "each of options must be a JSON object"),
+        ("a.service", {"options": {}}, None, 400, "member options must be a list"),
+        (
+            "a.service",
+            {"options": [{"section": "A", "name": "b", "value": "c\nd=e"}]},
+            None,
+            400,
+            "unit a.service cannot",
+        ),
         ("a.service", {"options": [{"section": 1}]}, None, 400, "member section must be a string"),
         (
             "a.service",
@@ -187,6 +203,17 @@ def test_bodies_are_read_as_leniently_as_go_does(call: Caller) -> None:
     assert call.unit("a.service")["options"] == [{"section": "Service", "name": "ExecStart"}]
 
 
+def test_options_are_stored_as_a_file_would_hold_them(call: Caller) -> None:
+    sent = [("Unit", " Description ", " Hello\t"), ("Service", "ExecStart", "a \\\n  b "), ("Unit", "After", "x")]
+    options = [{"section": section, "name": name, "value": value} for section, name, value in sent]
+    assert call.put("a.service", options=options, desiredState="loaded").status == 201
+    found = [(o["section"], o["name"], o["value"]) for o in call.unit("a.service")["options"]]
+    assert found == [("Unit", "Description", "Hello"), ("Unit", "After", "x"), ("Service", "ExecStart", "a \\\n  b")]
+    # What says the same is no change, which would stop the unit.
+    assert call.put("a.service", options=options).status == 409
+    assert call.put("a.service", options=options, desiredState="loaded").status == 204
+
+
 @pytest.mark.parametrize("name", ["web%401.service", "a%5Cx2db.service", "a%3A1.service"])
 def test_names_are_percent_decoded(call: Caller, name: str) -> None:
     assert call("PUT", f"/fleet/v1/units/{name}", {"options": HELLO}).status == 201
@@ -209,6 +236,8 @@ def test_names_are_percent_decoded(call: Caller, name: str) -> None:
         ("POST", "/fleet/v1/units", 405),
         ("POST", "/fleet/v1/state", 405),
         ("POST", "/fleet/v1/discovery", 400),
+        ("TRACE", "/fleet/v1/discovery", 400),
+        ("TRACE", "/fleet/v1", 405),
         ("GET", "/fleet/v1/discovery", 200),
         ("GET", "/v1-alpha/machines", 200),
         ("GET", "/metrics", 200),

@@ -29,6 +29,7 @@ agent_ttl=30s # slow
 public_ip='10.0.0.9'
 etcd_request_timeout=2.5
 verbosity=1
+disable_engine=T
 token_limit=
 token_limit = 50
 """
@@ -51,12 +52,15 @@ def test_fleets_file(load: Callable[..., Settings]) -> None:
     fleet = settings.fleet
     assert (fleet.metadata, fleet.agent_ttl) == ({"disk": "ssd", "region": "west"}, 30.0)
     assert (fleet.public_ip, fleet.verbosity, fleet.token_limit) == ("10.0.0.9", 1, 50)
+    assert fleet.disable_engine
 
 
 def test_a_missing_file_is_none(tmp_path: Path) -> None:
     (tmp_path / "flagship.conf").write_text("")
     settings = load_fleet(str(tmp_path / "flagship.conf"), {}, str(tmp_path / "none.conf"))
     assert settings.fleet.agent_ttl == 10.0
+    with pytest.raises(SettingsError, match=r"none\.conf does not exist: create it or name another one"):
+        load_fleet(str(tmp_path / "flagship.conf"), {}, str(tmp_path / "none.conf"), required=True)
 
 
 def test_precedence(load: Callable[..., Settings]) -> None:
@@ -84,17 +88,25 @@ def test_precedence(load: Callable[..., Settings]) -> None:
         ("systemd_user=true", {}, "system's manager only"),
         ("systemd_user=perhaps", {}, "write true or false"),
         ("verbosity=-1", {}, "fleet verbosity is '-1'"),
+        ("token_limit=0", {}, "fleet token_limit is '0': write a whole number from 1 to 65535"),
+        ("token_limit=65536", {}, "fleet token_limit is '65536'"),
+        ("enable_grpc=perhaps", {}, "enable_grpc in {}/fleet.conf is 'perhaps': write true or false"),
+        ("", {"FLEET_DISABLE_WATCHES": "2"}, "environment variable FLEET_DISABLE_WATCHES is '2': write true or false"),
+        ("engine_reconcile_interval=fast", {}, "'fast': write a number of seconds"),
         ("etcd_cafile=/ca.pem", {}, "is not encrypted"),
+        ("disable_engine=2", {}, "fleet disable_engine is '2'"),
         ("", {"FLEET_AGENT_TLL": "30s"}, "FLEET_AGENT_TLL names no setting"),
         ("", {"FLEET_AGENT_TTL": ""}, "fleet agent_ttl is ''"),
         ("", {"FLEET_ETCD_SERVERS": ""}, "endpoints is empty"),
     ],
 )
-def test_mistakes_are_named(load: Callable[..., Settings], text: str, environ: dict[str, str], said: str) -> None:
+def test_mistakes_are_named(
+    load: Callable[..., Settings], tmp_path: Path, text: str, environ: dict[str, str], said: str
+) -> None:
     with pytest.raises(SettingsError) as caught:
         load(text, **environ)
     sentence = str(caught.value)
-    assert said in sentence
+    assert said.format(tmp_path) in sentence
     assert sentence.endswith(".") and "\n" not in sentence and "open" not in sentence
 
 

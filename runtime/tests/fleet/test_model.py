@@ -191,6 +191,10 @@ def test_machine_id_is_full_or_its_first_eight() -> None:
         (["Spread=zone [a"], "Spread of unit a.service is 'zone [a'"),
         (["WhenCutOff=stop"], "WhenCutOff of unit a.service is 'stop'; write keep, or stop after a time"),
         (["WhenCutOff=stop after soon"], "WhenCutOff of unit a.service is 'stop after soon'; write a duration"),
+        (["MachineID="], "MachineID of unit a.service is empty"),
+        (["MachineID=%i"], "MachineID of unit a.service is empty, for it has no instance that %i could stand for"),
+        (['MachineOf="b.service"  "c.service"'], "MachineOf of unit a.service is empty"),
+        (["Replaces="], "Replaces of unit a.service is empty"),
         (["MachineMetadata="], "MachineMetadata of unit a.service has the word ''"),
         (["Conflicts=[a"], "malformed pattern '[a'"),
         (["MachineOf=b.service", "Conflicts=b*"], 'peer "b.service" matches conflict "b*"'),
@@ -212,6 +216,8 @@ def test_validation_says_what_is_wrong(lines: list[str], message: str) -> None:
 
 def test_templates_are_stored_but_never_activated() -> None:
     validate(unit("web@.service", "Conflicts=web@*.service", desired="inactive"))
+    validate(unit("web@.service", "MachineID=%i", desired="inactive"))
+    validate(unit("web@1.service", "MachineID=%i"))
     with pytest.raises(ModelError, match=r"web@\.service is a template and cannot be launched"):
         validate(unit("web@.service"))
 

@@ -27,7 +27,7 @@ from flagship.fleet.view import View
 log = logging.getLogger(__name__)
 
 PREFIXES = ("/fleet/v1", "/v1-alpha")
-_ANY = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_ANY = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 _ATTEMPTS = 5
 
 
@@ -110,7 +110,9 @@ class Api:
         return jsonify(api_json.unit_entity(found, listed=False))
 
     def _put_unit(self, name: str) -> Response:
-        if request.headers.get("Content-Type", "").partition(";")[0].strip() != "application/json":
+        content_type = request.headers.get("Content-Type", "")
+        # A comma is where WSGI has joined several headers.
+        if content_type.partition(";")[0].strip() != "application/json" or "," in content_type:
             raise ApiError(415, "only Content-Type application/json is supported; send it once")
         body = api_json.put_body(request.get_data(), name)
         for _attempt in range(_ATTEMPTS):

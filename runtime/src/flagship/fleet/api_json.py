@@ -26,7 +26,7 @@ from flagship.fleet.model import (
     check_name,
 )
 from flagship.fleet.requirements import check_activation, is_global, validate
-from flagship.fleet.unit_file import Option, content_hash
+from flagship.fleet.unit_file import Option, UnitFileError, check, content_hash, parse, serialise
 from flagship.fleet.view import UnitView
 
 T = TypeVar("T")
@@ -147,12 +147,24 @@ def put_body(body: bytes, name: str) -> PutBody:
     if _string(members, "name") not in ("", name):
         raise ApiError(400, f"name {members['name']!r} in the request body differs from {name!r} in the URL")
     _checked(lambda: check_name(name))
-    options = members.get("options") or []
+    options = members.get("options")
+    if options is None:
+        options = []
     if not isinstance(options, list):
         raise ApiError(400, "member options must be a list")
     read = [_members(option, "each of options") for option in options]
     found = tuple(Option(_string(o, "section"), _string(o, "name"), _string(o, "value")) for o in read)
-    return PutBody(found, _string(members, "desiredState"))
+    return PutBody(_as_in_a_file(found), _string(members, "desiredState"))
+
+
+def _as_in_a_file(options: tuple[Option, ...]) -> tuple[Option, ...]:
+    """*options* as they are read again on a machine: otherwise what is stored and what runs would have two hashes."""
+    try:
+        check(options)
+        return parse(serialise(options))
+    except UnitFileError:
+        # Whoever stores them refuses them, with a reason.
+        return options
 
 
 def put_result(existing: Unit | None, name: str, body: PutBody) -> tuple[Unit, int]:

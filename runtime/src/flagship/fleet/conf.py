@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from flagship.settings import Settings, SettingsError, load, parse_bool
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -38,22 +41,37 @@ _NAMES = {
     "token_limit": ("fleet", "token_limit"),
     "disable_engine": ("fleet", "disable_engine"),
 }
-# What fleet had a use for and this engine has none.
-_IGNORED = frozenset(
-    {"engine_reconcile_interval", "enable_grpc", "disable_watches", "verify_units", "authorized_keys_file"}
-)
+
+
+def _parse_seconds(text: str) -> float:
+    if not re.fullmatch(r"[0-9]+(\.[0-9]*)?", text):
+        raise ValueError("write a number of seconds")
+    return float(text)
+
+
+# What fleet had a use for and this engine has none; a value that fleet would not have taken is a mistake all the same.
+_IGNORED: Mapping[str, Callable[[str], object]] = {
+    "engine_reconcile_interval": _parse_seconds,
+    "enable_grpc": parse_bool,
+    "disable_watches": parse_bool,
+    "verify_units": parse_bool,
+    "authorized_keys_file": str,
+}
 _KNOWN = frozenset({*_NAMES, *_IGNORED, "systemd_user"})
 _LINE = re.compile(
     r"""\s*(?P<key>[A-Za-z0-9_.-]+)\s*=\s*(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<bare>[^#;"'][^#;]*)|)\s*(?:[#;].*)?"""
 )
 
 
-def load_fleet(path: str | None, environ: Mapping[str, str], file: str = DEFAULT_FILE) -> Settings:
+def load_fleet(
+    path: str | None, environ: Mapping[str, str], file: str = DEFAULT_FILE, *, required: bool = False
+) -> Settings:
     """All settings of `flagship fleet`: the runtime's, with *path* and *environ* as load takes them, and fleet's own.
 
-    A *file* that does not exist is no error. What is accepted and ignored is logged. Raises SettingsError.
+    A *file* that does not exist is an error only if it is *required*. What is accepted and ignored is logged.
+    Raises SettingsError.
     """
-    return load(path, environ, _layer(_from_file(Path(file))), _layer(_from_environment(environ)))
+    return load(path, environ, _layer(_from_file(Path(file), required)), _layer(_from_environment(environ)))
 
 
 def _layer(found: Mapping[str, tuple[str, str]]) -> list[tuple[str, str, str]]:
@@ -61,21 +79,21 @@ def _layer(found: Mapping[str, tuple[str, str]]) -> list[tuple[str, str, str]]:
     layer = []
     for key, (origin, value) in found.items():
         if key == "systemd_user":
-            _refuse_user_manager(origin, value)
+            if _read(parse_bool, origin, value):
+                raise SettingsError(f"{origin} is {value!r}: units run under the system's manager only, so remove it.")
         elif key in _IGNORED:
+            _read(_IGNORED[key], origin, value)
             log.warning("%s has no effect here: remove it.", origin)
         else:
             layer.append((*_NAMES[key], _urls(value) if key == "etcd_servers" else value))
     return layer
 
 
-def _refuse_user_manager(origin: str, value: str) -> None:
+def _read(parse: Callable[[str], T], origin: str, value: str) -> T:
     try:
-        refused = parse_bool(value)
+        return parse(value)
     except ValueError as error:
         raise SettingsError(f"{origin} is {value!r}: {error}.") from None
-    if refused:
-        raise SettingsError(f"{origin} is {value!r}: units run under the system's manager only, so remove it.")
 
 
 def _urls(value: str) -> str:
@@ -95,10 +113,12 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _from_file(file: Path) -> dict[str, tuple[str, str]]:
+def _from_file(file: Path, required: bool) -> dict[str, tuple[str, str]]:
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
+        if required:
+            raise SettingsError(f"settings file {file} does not exist: create it or name another one.") from None
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"settings file {file} cannot be read: {error}.") from None

@@ -201,6 +201,16 @@ def _check_words(name: str, options: tuple[Option, ...]) -> None:
                 f"unit {name} may use MachineID, MachineOf, MachineMetadata, Conflicts, Replaces, Global, "
                 "MaxPerMachine, Spread and WhenCutOff"
             )
+    parts = name_parts(name)
+    for label, keys in (("MachineID", MACHINE_ID), ("MachineOf", MACHINE_OF), ("Replaces", REPLACES)):
+        for word in _values(options, keys):
+            if not word:
+                raise ModelError(f"{label} of unit {name} is empty or has a word that is; name something or remove it")
+            if not parts.is_template and not parts.expand(word):
+                raise ModelError(
+                    f"{label} of unit {name} is empty, for it has no instance that %i could stand for; "
+                    "remove it, or make the unit a template"
+                )
     for word in _values(options, MACHINE_METADATA):
         key, _equals, value = word.partition("=")
         if not key.removesuffix("!") or "=" in value or not all(value.split("|")):

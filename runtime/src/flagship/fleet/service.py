@@ -20,7 +20,7 @@ from flagship.etcd import Client, EtcdError, Follower, LeaseKeeper
 from flagship.fleet import VERSION
 from flagship.fleet.agent import Agent
 from flagship.fleet.api import Api
-from flagship.fleet.conf import load_fleet
+from flagship.fleet.conf import DEFAULT_FILE, load_fleet
 from flagship.fleet.disk import Disk
 from flagship.fleet.dump import dump_line
 from flagship.fleet.engine import Engine
@@ -227,14 +227,19 @@ def inherited_sockets() -> list[socket.socket]:
     return [socket.socket(fileno=fd) for fd in range(_FIRST_FD, _FIRST_FD + count)]
 
 
-def main(config: str | None) -> int:
+def main(config: str | None, fleet_config: str | None = None) -> int:
     """Run until SIGTERM or SIGINT; exit code 1 when the machine or its sockets are not as they must be.
 
-    *config* is the settings file as load takes it. Raises SettingsError.
+    *config* is the settings file as load takes it, *fleet_config* fleet's own if it is not the default one, which
+    may be missing. Raises SettingsError.
     """
+
+    def read() -> Settings:
+        return load_fleet(config, os.environ, fleet_config or DEFAULT_FILE, required=bool(fleet_config))
+
     log_to_journal()
     next_request = signal_requests()
-    settings = load_fleet(config, os.environ)
+    settings = read()
     set_verbosity(settings.fleet.verbosity)
     sockets = inherited_sockets()
     if not sockets:
@@ -251,7 +256,7 @@ def main(config: str | None) -> int:
     log.info("The fleet engine of machine %s runs.", machine.id)
     while (request := next_request()) != "stop":
         if request == "reload":
-            service.reload(lambda: load_fleet(config, os.environ))
+            service.reload(read)
         else:
             _print(service.dump())
     notify("STOPPING=1")
