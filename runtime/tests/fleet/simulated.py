@@ -23,8 +23,9 @@ from flagship.settings import EtcdConnection, FleetSettings, Settings
 class SimulatedSystemd:
     """Starts and stops at once what its files say; *calls* is everything it was asked to do.
 
-    Units in `failing` refuse their start; units in `stuck` take their stop and never finish it; units in `referenced`
-    stay in memory when their files are gone, until a reload.
+    Units in `failing` refuse their start, units in `missing` are not found, those in `unlinkable` are not even linked;
+    units in `stuck` take their stop and never finish it; units in `referenced` stay in memory when their files are gone,
+    until a reload.
     """
 
     def __init__(self) -> None:
@@ -35,6 +36,8 @@ class SimulatedSystemd:
         self.failing: set[str] = set()
         self.stuck: set[str] = set()
         self.referenced: set[str] = set()
+        self.missing: set[str] = set()
+        self.unlinkable: set[str] = set()
         self._jobs = 0
         self._pending: dict[str, str] = {}
         self._listener: Listener | None = None
@@ -56,7 +59,8 @@ class SimulatedSystemd:
     def _add(self, name: str) -> None:
         self.linked.add(name)
         # What it has never read it finds by itself.
-        self.loaded.add(name)
+        if name not in self.missing:
+            self.loaded.add(name)
 
     def enable(self, paths: Sequence[str]) -> None:
         self._all("enable", [Path(path).name for path in paths], lambda name: None)
@@ -71,6 +75,8 @@ class SimulatedSystemd:
 
     def _all(self, call: str, names: Sequence[str], change: Callable[[str], None]) -> None:
         with self._lock:
+            if call == "link" and self.unlinkable.intersection(names):
+                raise SystemdError("systemd refused LinkUnitFiles: no space left on device")
             for name in names:
                 self.calls.append((call, name))
                 change(name)
@@ -78,7 +84,7 @@ class SimulatedSystemd:
     def reload(self) -> None:
         with self._lock:
             self.calls.append(("reload", ""))
-            self.loaded = self.linked | self.active
+            self.loaded = (self.linked | self.active) - self.missing
 
     def start(self, name: str) -> str:
         with self._lock:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,10 @@ from flagship.fleet.columns import vars_of
 from flagship.fleet.disk import Disk, Local
 from flagship.fleet.model import Entry, Unit
 from flagship.fleet.registry import Keys, dump_unit
+from flagship.fleet.start_order import start_order
 from flagship.fleet.steps import next_step, published_state
 from flagship.fleet.systemd import UnitStatus, unit_name
+from flagship.fleet.unit_file import Option
 
 from fleet.builders import launched
 from fleet.simulated import Node
@@ -120,6 +123,9 @@ class Given:
 
     def schedule(self, unit: Unit) -> None:
         self._client.put(self._keys.schedule(self.node.id, unit.name), dump_unit(unit))
+
+    def unschedule(self, name: str) -> None:
+        self._client.delete(self._keys.schedule(self.node.id, name))
 
     def entry(self, name: str) -> bool:
         return self._client.get(self._keys.schedule(self.node.id, name)) is not None
@@ -267,6 +273,124 @@ def test_all_are_loaded_before_the_first_start(given: Given) -> None:
     wait_for(lambda: all('"launched"' in given.state(name) for name in names))
     calls = [call for call, _name in given.systemd.calls]
     assert calls == ["link"] * 20 + ["reload"] + ["start"] * 20
+
+
+def test_a_unit_that_a_reload_does_not_find_is_loaded_again_later(given: Given) -> None:
+    given.systemd.missing.add("a.service")
+    given.schedule(UNIT)
+    given.schedule(launched("b.service"))
+    wait_for(lambda: '"launched"' in given.state("b.service"), what="b.service to run")
+    assert given.systemd.count("link", "a.service") <= 2
+    assert given.systemd.count("start", "a.service") == 0
+    given.systemd.missing.clear()
+    wait_for(lambda: '"launched"' in given.state("a.service"), what="the next attempt")
+
+
+def test_starts_follow_the_order_of_the_units(given: Given) -> None:
+    given.node.stop()
+    for name, option in (
+        ("a.service", Option("Unit", "After", "z@1.service  none.service")),
+        ("b.timer", Option("Timer", "Unit", "y.service")),
+        ("c.service", Option("Unit", "Before", "a.service")),
+        ("y.service", Option("Unit", "After", "y.socket")),
+        ("y.socket", Option("Socket", "ListenStream", "1")),
+        ("z@1.service", Option("Unit", "After", "c.service")),
+    ):
+        unit = launched(name)
+        given.schedule(replace(unit, options=(*unit.options, option)))
+    given.node.start()
+    wait_for(lambda: len(given.node.running) == 6, what="six units to run")
+    starts = [name for call, name in given.systemd.calls if call == "start"]
+    assert starts == ["c.service", "y.socket", "y.service", "b.timer", "z@1.service", "a.service"]
+
+
+def test_a_timer_waits_until_its_service_is_loaded(given: Given) -> None:
+    given.systemd.unlinkable.add("a.service")
+    for name in ("a.service", "a.timer", "b.timer"):
+        given.schedule(launched(name))
+    # Where the service is not to be here, systemd has to judge.
+    wait_for(lambda: given.node.running == {"b.timer"}, what="b.timer to run")
+    assert given.systemd.count("start", "a.timer") == 0
+    given.systemd.unlinkable.clear()
+    wait_for(lambda: given.node.running == {"a.service", "a.timer", "b.timer"}, what="all to run")
+
+
+@pytest.mark.parametrize(
+    ("after", "order"),
+    [
+        ({}, "abc"),
+        ({"a": "b", "b": "c"}, "cba"),
+        ({"a": "c"}, "bca"),
+        # A circle is broken somewhere, and holds up nobody.
+        ({"a": "b", "b": "a"}, "cab"),
+        ({"a": "a"}, "abc"),
+    ],
+)
+def test_start_order(after: dict[str, str], order: str) -> None:
+    units = {
+        f"{name}.service": (Option("Unit", "After", f"{after[name]}.service"),) if name in after else ()
+        for name in "cab"
+    }
+    assert "".join(name[0] for name in start_order(units)) == order
+
+
+def test_start_order_of_a_long_chain() -> None:
+    names = [f"u{number:05}.service" for number in range(5000)]
+    units = {a: (Option("Unit", "After", b),) for a, b in pairwise(names)} | {names[-1]: ()}
+    assert start_order(units) == names[::-1]
+
+
+def test_what_an_earlier_process_left_is_swept(given: Given) -> None:
+    given.schedule(UNIT)
+    wait_for(lambda: '"launched"' in given.state("a.service"), what="a.service to run")
+    given.node.stop()
+    units = given.node.directory / "units"
+    (units / "old.service").write_text("[Service]\nExecStart=/bin/true\n")
+    (units.parent / "launched" / "older.service").write_text(f"{HASH} 0\n")
+    (units / "dead.service").symlink_to(units / "gone.service")
+    (units / ".a.service.new").write_text("[Serv")
+    given.node.start()
+    wait_for(lambda: [path.name for path in units.iterdir()] == ["a.service"], what="the file to go")
+    assert [path.name for path in (units.parent / "launched").iterdir()] == ["a.service"]
+    assert given.node.running == {"a.service"} and not given.systemd.count("stop", "a.service")
+
+
+def test_no_sweep_while_the_schedule_is_in_doubt(given: Given, caplog: pytest.LogCaptureFixture) -> None:
+    given.schedule(UNIT)
+    given.schedule(launched("job.service"))
+    wait_for(lambda: len(given.node.running) == 2 and '"launched"' in given.state("job.service"), what="both to run")
+    given.node.stop()
+    given.systemd.active.discard("job.service")
+    for name in ("a.service", "job.service"):
+        given.unschedule(name)
+    given.node.start()
+    wait_for(lambda: "a.service: not in this machine's schedule" in caplog.text, what="the warning")
+    assert given.node.running == {"a.service"}
+    assert len(list((given.node.directory / "units").iterdir())) == 2
+
+
+def test_dead_links_go_and_others_stay(tmp_path: Path) -> None:
+    units, links = tmp_path / "units", tmp_path / "system"
+    disk = Disk(str(units), str(links))
+    disk.inventory()
+    disk.write("a.service", UNIT.options)
+    (links / "x.target.wants").mkdir(parents=True)
+    for link, target in (
+        ("a.service", units / "a.service"),
+        ("b.service", units / "b.service"),
+        ("c.service", tmp_path / "elsewhere" / "c.service"),
+        ("x.target.wants/a.service", Path("../a.service")),
+        ("x.target.wants/b.service", Path("../b.service")),
+        ("x.target.wants/d.service", units / "d.service"),
+    ):
+        (links / link).symlink_to(target)
+    removed = disk.remove_dead_links()
+    gone = ("b.service", "x.target.wants/b.service", "x.target.wants/d.service")
+    assert removed == [str(links / name) for name in gone]
+    assert sorted(str(path.relative_to(links)) for path in links.rglob("*.service")) == [
+        *("a.service", "c.service", "x.target.wants/a.service")
+    ]
+    assert disk.remove_dead_links() == []
 
 
 def test_install_sections_are_enabled(given: Given) -> None:

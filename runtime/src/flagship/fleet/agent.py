@@ -18,7 +18,9 @@ from flagship.fleet.disk import Disk, Local
 from flagship.fleet.model import Entry
 from flagship.fleet.own import Publisher, Schedule
 from flagship.fleet.retries import Retries
+from flagship.fleet.start_order import start_order, triggered
 from flagship.fleet.steps import STOP_DELAY, Step, is_plain_stop, next_step, published_state
+from flagship.fleet.sweep import sweep
 from flagship.fleet.systemd import Manager, SystemdError, UnitStatus
 
 log = logging.getLogger(__name__)
@@ -72,6 +74,7 @@ class Agent:
         self._stop_due: dict[str, float] = {}
         # An earlier process may have written files and not come to the reload.
         self._reload_needed = True
+        self._swept = False
 
     def start(self) -> None:
         self._thread.start()
@@ -157,6 +160,10 @@ class Agent:
         entries = self._schedule.read()
         if entries is None or not self._may_act():
             return 1.0
+        if not self._swept:
+            for name in sweep(self._disk, self._systemd, list(self._local), entries):
+                del self._local[name]
+            self._swept = True
         self._forget(entries)
         self._look(entries)
         self._act(entries)
@@ -225,15 +232,26 @@ class Agent:
             changed = self._unload(groups.get("unload", []))
             self._refresh(changed)
             self._reload_needed |= any(self._statuses[name].load != "not-found" for name in changed)
-            changed += self._load({name: entries[name][0] for name in groups.get("load", [])})
+            loaded = self._load({name: entries[name][0] for name in groups.get("load", [])})
+            changed += loaded
             if self._reload_needed:
                 self._systemd.reload()
                 self._reload_needed = False
             changed += self._begin_stops(groups.get("stop", []))
-            changed += self._begin_starts({name: entries[name][0] for name in groups.get("start", [])})
+            changed += self._begin_starts(self._startable(groups.get("start", []), entries))
             changed += self._begin_restarts({name: entries[name][0] for name in groups.get("restart", [])})
             self._acknowledge({name: entries[name][1] for name in groups.get("acknowledge", [])})
             self._refresh(changed)
+            for name in loaded:
+                with self._retries.trying(name, "Loading"):
+                    if self._statuses[name].load == "not-found":
+                        raise SystemdError("systemd does not find its file")
+
+    def _startable(self, names: list[str], entries: Entries) -> dict[str, Entry]:
+        """*names* in the order to start them in, without those whose service is still to be loaded here."""
+        order = start_order({name: entries[name][0].options for name in names})
+        service = {name: triggered(name, entries[name][0].options) for name in names}
+        return {n: entries[n][0] for n in order if service[n] not in entries or self._local_of(service[n]).file_hash}
 
     def _due_step(self, name: str, entry: Entry, revision: int) -> Step | None:
         local = self._local_of(name)

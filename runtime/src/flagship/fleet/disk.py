@@ -25,12 +25,15 @@ class Local:
 class Disk:
     """Unit files in *units*, and beside them a record of each start, both gone with the next boot.
 
+    *links* is where systemd links them.
+
     The records let a new process of this daemon know what an earlier one has started, so that it neither starts
     a finished job again nor takes a stopped unit for one that was never started. Methods raise OSError.
     """
 
-    def __init__(self, units: str) -> None:
+    def __init__(self, units: str, links: str = "/run/systemd/system") -> None:
         self._units = Path(units)
+        self._links = Path(links)
         self._launched = self._units.parent / "launched"
 
     def path(self, name: str) -> str:
@@ -56,6 +59,22 @@ class Disk:
 
     def remove(self, name: str) -> None:
         (self._units / name).unlink(missing_ok=True)
+
+    def remove_dead_links(self) -> list[str]:
+        """Remove links to unit files that are gone, and files whose writing came to no end; what was removed."""
+        found = [path for path in self._units.iterdir() if path.is_symlink() and not path.exists()]
+        found += [path for directory in (self._units, self._launched) for path in directory.glob(".*.new")]
+        gone = {str(path) for path in found}
+        # A link to a link comes after it: those to start a unit by are in directories below.
+        for path in sorted(self._links.glob("*")) + sorted(self._links.glob("*.*/*")):
+            if path.is_symlink() and not path.exists():
+                target = os.path.normpath(path.parent / path.readlink())
+                if os.path.dirname(target) == str(self._units) or target in gone:
+                    found.append(path)
+                    gone.add(str(path))
+        for path in found:
+            path.unlink(missing_ok=True)
+        return sorted(map(str, found))
 
     def set_launched(self, name: str, file_hash: str, restarts: int = 0) -> None:
         """Record that this version was started under this restart count, or with "" that nothing is."""
