@@ -137,6 +137,23 @@ def test_the_environment_is_overruled_by_options(capsys: pytest.CaptureFixture[s
     assert "'soon' is not a number of seconds" in capsys.readouterr().err
 
 
+def test_help_and_debug(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("help")[:1] == (0,) and "list-unit-files" in run("help")[1]
+    with pytest.raises(SystemExit, match="0"):
+        main(["help", "start"], {})
+    assert "--block-attempts" in capfd.readouterr().out
+    code, out, err = run("--debug", "list-machines", "--no-legend")
+    assert (code, out.count("\n"), err) == (0, 1, "fleetctl: GET /fleet/v1/machines: 200\n")
+
+
+def test_the_driver_for_etcd_is_refused_with_the_way_out(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("--driver=API", "list-machines")[0] == 0
+    with pytest.raises(SystemExit, match="2"):
+        main(["list-units"], {"FLEETCTL_DRIVER": "etcd"})
+    err = capfd.readouterr().err
+    assert "'etcd' is not to be had: name the fleet API with --endpoint" in err and err.count("\n") == 1
+
+
 def test_an_unreachable_endpoint_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     endpoint = f"unix://{tmp_path}/none.sock"
     assert main(["--endpoint", endpoint, "list-units"]) == 1

@@ -51,8 +51,8 @@ class FleetClient:
     """Calls to one *endpoint* as split_endpoint takes it, each within *timeout* seconds; methods raise ClientError.
 
     Name and password in the endpoint are sent as Basic authentication. https is verified with *ca_cert*, or with the
-    system's authorities. *dial* replaces the way to the endpoint, TLS goes through it. One connection is kept: a
-    client belongs to one thread.
+    system's authorities. *dial* replaces the way to the endpoint, TLS goes through it. *trace* is told of each
+    request and its status. One connection is kept: a client belongs to one thread.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class FleetClient:
         client_key: str = "",
         timeout: float = TIMEOUT,
         dial: Dial | None = None,
+        trace: Callable[[str], None] | None = None,
     ) -> None:
         parts = split_endpoint(endpoint)
         local = parts.scheme in ("unix", "file")
@@ -71,6 +72,7 @@ class FleetClient:
         self._shown = f"unix://{parts.path}" if local else f"{parts.scheme}://{self._host}"
         self._prefix = "" if local else parts.path.rstrip("/")
         self._timeout = timeout
+        self._trace = trace
         self._headers = {}
         if parts.username is not None and not local:
             pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
@@ -94,6 +96,8 @@ class FleetClient:
         status, reason, content = self._exchange(
             method, f"{self._prefix}{path}", None if body is None else json.dumps(body), headers
         )
+        if self._trace is not None:
+            self._trace(f"{method} {self._prefix}{path}: {status}")
         try:
             answer = json.loads(content) if content.strip() else None
         except ValueError:

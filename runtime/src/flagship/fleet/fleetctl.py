@@ -33,6 +33,11 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     arguments = parser.parse_args(argv)
     if arguments.verb is None:
         parser.error(f"no command was given: name one of {', '.join(COMMANDS)}")
+    if arguments.verb == "help" and not arguments.rest:
+        parser.print_help()
+        return 0
+    if arguments.verb == "help":
+        arguments.verb, arguments.rest = arguments.rest[0], ["--help"]
     if arguments.verb == "version":
         print(f"fleetctl version {VERSION}")
         return 0
@@ -56,6 +61,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
             client_key=arguments.key_file,
             timeout=arguments.request_timeout,
             dial=tunnel_to(ssh, split_endpoint(arguments.endpoint)) if ssh.tunnel else None,
+            trace=complain if arguments.debug else None,
         )
         with closing(client):
             return command.run(Context(client, ssh), given)
@@ -92,6 +98,9 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         parser.add_argument(f"--{name}", default=environ.get(variable, default), type=kind, help=shown, metavar="X")
 
     option("endpoint", DEFAULT_ENDPOINT, "the API: unix:///PATH, http:// or https://[USER:PASSWORD@]HOST[:PORT]")
+    option("driver", "API", "how to reach the fleet; API is the only way", _driver)
+    debug = environ.get("FLEETCTL_DEBUG", "").lower() in ("true", "t", "1", "yes")
+    parser.add_argument("--debug", action="store_true", default=debug, help="tell of each request on standard error")
     option("ca-file", "", "certificate authority that verifies https, instead of the system's")
     option("cert-file", "", "certificate to show to https")
     option("key-file", "", "key of the certificate")
@@ -105,6 +114,14 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     parser.add_argument("verb", metavar="COMMAND", nargs="?")
     parser.add_argument("rest", metavar="...", nargs=argparse.REMAINDER, help="what the command takes")
     return parser
+
+
+def _driver(text: str) -> str:
+    if text.upper() != "API":
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not to be had: name the fleet API with --endpoint, and leave --driver and FLEETCTL_DRIVER out"
+        )
+    return text
 
 
 def _seconds(text: str) -> float:
