@@ -259,9 +259,21 @@ def test_a_failing_unit_holds_up_no_other(given: Given) -> None:
     for name in ("a.service", "b.service", "c.service"):
         given.schedule(launched(name))
     wait_for(lambda: '"launched"' in given.state("b.service") and '"launched"' in given.state("c.service"))
-    assert '"current_state":"loaded"' in given.state("a.service")
+    # As with fleet: whoever waits for `launched` is not kept waiting by systemd's refusal.
+    wait_for(lambda: '"launched"' in given.state("a.service"), what="the attempt to be told")
+    assert "a.service" not in given.node.running
     given.systemd.failing.clear()
-    wait_for(lambda: '"launched"' in given.state("a.service"), what="the next attempt")
+    wait_for(lambda: "a.service" in given.node.running, what="the next attempt")
+
+
+def test_a_refused_start_can_be_taken_back(given: Given) -> None:
+    given.systemd.failing.add("a.service")
+    given.schedule(UNIT)
+    wait_for(lambda: '"launched"' in given.state("a.service"), what="the attempt to be told")
+    given.schedule(replace(UNIT, desired_state="loaded"))
+    wait_for(lambda: '"current_state":"loaded"' in given.state("a.service"), what="loaded")
+    given.schedule(replace(UNIT, desired_state="inactive"))
+    wait_for(lambda: not given.entry("a.service"), what="the acknowledgement")
 
 
 def test_all_are_loaded_before_the_first_start(given: Given) -> None:
@@ -304,15 +316,22 @@ def test_starts_follow_the_order_of_the_units(given: Given) -> None:
     assert starts == ["c.service", "y.socket", "y.service", "b.timer", "z@1.service", "a.service"]
 
 
-def test_a_timer_waits_until_its_service_is_loaded(given: Given) -> None:
+def test_a_timer_waits_until_its_service_is_loaded(given: Given, caplog: pytest.LogCaptureFixture) -> None:
+    # A service that is there without the fleet is as good.
+    given.systemd.active.add("b.service")
+    given.schedule(launched("a.timer"))
+    given.schedule(launched("b.timer"))
+    wait_for(lambda: "b.timer" in given.node.running, what="b.timer to run")
+    # fleetctl 1.0.0 would wait for ever for less.
+    wait_for(lambda: '"launched"' in given.state("a.timer"), what="the order to be taken")
     given.systemd.unlinkable.add("a.service")
-    for name in ("a.service", "a.timer", "b.timer"):
-        given.schedule(launched(name))
-    # Where the service is not to be here, systemd has to judge.
-    wait_for(lambda: given.node.running == {"b.timer"}, what="b.timer to run")
+    given.schedule(launched("a.service"))
+    wait_for(lambda: "no space" in caplog.text, what="a.service to fail")
     assert given.systemd.count("start", "a.timer") == 0
     given.systemd.unlinkable.clear()
-    wait_for(lambda: given.node.running == {"a.service", "a.timer", "b.timer"}, what="all to run")
+    wait_for(lambda: {"a.service", "a.timer"} <= given.node.running, what="all to run")
+    assert given.systemd.count("start", "a.timer") == 1
+    assert caplog.text.count("a.timer is to start a.service") == 1
 
 
 @pytest.mark.parametrize(

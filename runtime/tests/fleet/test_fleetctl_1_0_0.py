@@ -40,7 +40,7 @@ def state(fleetctl: Original, name: str) -> tuple[str, str]:
 
 
 def test_submit_load_start_stop_unload_destroy(fleetctl: Original, node: Node) -> None:
-    names = ("a.service", "web@1.service", "x-y_z:1.timer", "d\\x2db.socket")
+    names = ("a.service", "web@1.service", "web@1.timer", "x-y_z:1.service", "d\\x2db.mount")
     fleetctl.submit(*((name, HELLO) for name in names))
     assert all(state(fleetctl, name) == ("inactive", "inactive") for name in names)
     assert fleetctl.list_unit_files() == dict.fromkeys(sorted(names), content_hash(HELLO))
@@ -69,6 +69,17 @@ def test_start_at_once_and_destroy_what_runs(fleetctl: Original, node: Node) -> 
     assert sent == [("PUT", "units/a.service", 201), ("PUT", "units/a.service", 204)]
     fleetctl.destroy("a.service", no_block=True)
     wait_for(lambda: not node.running and fleetctl.list_units() == [], what="nothing to be left")
+
+
+def test_what_cannot_run_ends_with_an_error_and_not_never(fleetctl: Original, node: Node) -> None:
+    node.systemd.failing.add("a.service")
+    assert not fleetctl.start(("a.service", HELLO))
+    # Its service comes with the next command only.
+    assert not fleetctl.start(("b.timer", HELLO))
+    assert fleetctl.start(("b.service", HELLO))
+    wait_for(lambda: node.running == {"b.service", "b.timer"}, what="the timer to run")
+    assert fleetctl.stop("a.service", "b.timer", "b.service") == 0
+    assert not node.running
 
 
 def test_load_stops_what_runs(fleetctl: Original, node: Node) -> None:

@@ -72,6 +72,8 @@ class Agent:
         self._acknowledged: dict[str, int] = {}
         self._retries = Retries()
         self._stop_due: dict[str, float] = {}
+        self._tried: dict[str, str] = {}
+        """Units whose start could not be made yet, and which other unit it waits for, "" for none."""
         # An earlier process may have written files and not come to the reload.
         self._reload_needed = True
         self._swept = False
@@ -187,7 +189,7 @@ class Agent:
 
     def _forget(self, entries: Entries) -> None:
         """Drop what is known of units that are no longer in the schedule; what is on disk stays."""
-        known: list[dict[str, Any]] = [self._statuses, self._stopping, self._acknowledged, self._stop_due]
+        known: list[dict[str, Any]] = [self._statuses, self._stopping, self._acknowledged, self._stop_due, self._tried]
         for table in known:
             for name in table.keys() - entries.keys():
                 del table[name]
@@ -246,18 +248,31 @@ class Agent:
                 with self._retries.trying(name, "Loading"):
                     if self._statuses[name].load == "not-found":
                         raise SystemdError("systemd does not find its file")
+            if not changed:
+                return
 
     def _startable(self, names: list[str], entries: Entries) -> dict[str, Entry]:
-        """*names* in the order to start them in, without those whose service is still to be loaded here."""
-        order = start_order({name: entries[name][0].options for name in names})
-        service = {name: triggered(name, entries[name][0].options) for name in names}
-        return {n: entries[n][0] for n in order if service[n] not in entries or self._local_of(service[n]).file_hash}
+        """*names* in the order to start them in, without those that start another unit which systemd does not know.
+
+        systemd would fail the job of such a timer, and nobody would start it again.
+        """
+        starts = {name: triggered(name, entries[name][0].options) for name in names}
+        found = self._systemd.statuses(sorted({*starts.values()} - {""}))
+        waiting = {name: other for name, other in starts.items() if other and found[other].load == "not-found"}
+        for name, other in waiting.items():
+            if self._tried.get(name) != other:
+                log.warning("%s is to start %s, and waits until that is loaded here.", name, other)
+        self._tried.update(waiting)
+        order = start_order({name: entries[name][0].options for name in names if name not in waiting})
+        return {name: entries[name][0] for name in order}
 
     def _due_step(self, name: str, entry: Entry, revision: int) -> Step | None:
         local = self._local_of(name)
         step = next_step(entry, local, self._statuses.get(name))
         if step != "stop":
             self._stop_due.pop(name, None)
+        if step != "start":
+            self._tried.pop(name, None)
         if step is None:
             self._retries.forget(name)
             return None
@@ -295,7 +310,9 @@ class Agent:
     def _begin_starts(self, entries: dict[str, Entry]) -> list[str]:
         for name, entry in entries.items():
             with self._retries.trying(name, "Starting"):
+                self._tried[name] = ""
                 self._systemd.start(name)
+                del self._tried[name]
                 self._set_launched(name, entry)
                 log.info("Started %s.", name)
         return list(entries)
@@ -339,7 +356,7 @@ class Agent:
     def _publish(self, entries: Entries) -> None:
         self._publisher.publish(
             {
-                name: published_state(local, self._statuses[name])
+                name: published_state(local, self._statuses[name], tried=name in self._tried)
                 for name, local in (self._local or {}).items()
                 if name in entries and name in self._statuses and (local.file_hash or local.launched_hash)
             }

@@ -50,9 +50,12 @@ def is_plain_stop(entry: Entry, local: Local) -> bool:
     return entry.desired_state == LOADED and local.launched_hash == entry.hash
 
 
-def published_state(local: Local, status: UnitStatus) -> UnitState:
-    """What the agent tells the cluster of a unit that is loaded here."""
-    started = bool(local.launched_hash)
+def published_state(local: Local, status: UnitStatus, *, tried: bool = False) -> UnitState:
+    """What the agent tells the cluster of a unit that is loaded here; *tried* is a start that could not be made.
+
+    It counts as launched, as with fleet: fleetctl 1.0.0 waits for ever for that, and for 2 s only for `active`.
+    """
+    started = bool(local.launched_hash) or tried
     return UnitState(
         hash=local.launched_hash or local.file_hash,
         load_state=status.load,
