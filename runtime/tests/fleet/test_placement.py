@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from flagship.fleet.model import Cordon, Entry, Machine, Unit
+from flagship.fleet.model import Cordon, Entry, Machine, Unit, check_desired_state
 from flagship.fleet.placement import Cluster, Decision, drain_report, plan, why_not
 
 from fleet.builders import apply, launched, machine, schedule_of, settle
@@ -244,6 +244,73 @@ def test_the_replaced_unit_moves_if_it_can() -> None:
     assert placed(plan(settle(apply(state, decisions)))) == {"old.service": "m2"}
     circular = [units[0], launched("old.service", "Replaces=new.service")]
     assert plan(cluster(circular, [M1, M2], schedule=schedule_of({u.name: "m1" for u in circular}, circular))) == []
+
+
+def test_the_replaced_unit_stays_where_it_is_bound_to() -> None:
+    for bound in ("MachineMetadata=disk=ssd", "Conflicts=far.service", "MachineOf=new.service"):
+        units = [
+            launched("new.service", "Replaces=old.service"),
+            launched("old.service", bound),
+            launched("far.service"),
+        ]
+        places = schedule_of({"new.service": "m1", "old.service": "m1", "far.service": "m2"}, units)
+        assert plan(cluster(units, [machine("m1", disk="ssd"), M2], schedule=places)) == []
+
+
+def test_a_unit_never_conflicts_with_itself() -> None:
+    units = [launched(f"web@{n}.service", "Conflicts=%p@*.service") for n in range(3)]
+    assert placed(plan(cluster(units, [M1, M2]))) == {"web@0.service": "m1", "web@1.service": "m2"}
+
+
+def test_a_global_unit_is_a_peer_wherever_it_is() -> None:
+    units = [
+        launched("g.service", "Global=true", "MachineMetadata=x=1"),
+        launched("a.service", "MachineOf=g.service"),
+    ]
+    state = cluster(units, [M1, machine("m2", x="1")])
+    assert placed(plan(state)) == {"g.service": "m2", "a.service": "m2"}
+
+
+def test_of_globals_in_conflict_the_first_name_runs_unless_it_is_inactive() -> None:
+    def globals_(first: str) -> list[Unit]:
+        return [
+            launched("a.service", "Global=true", "Conflicts=b.service", desired=check_desired_state(first)),
+            launched("b.service", "Global=true"),
+        ]
+
+    assert placed(plan(cluster(globals_("launched"), [M1]))) == {"a.service": "m1"}
+    assert placed(plan(cluster(globals_("inactive"), [M1]))) == {"b.service": "m1"}
+
+
+def test_an_inactive_global_is_no_load() -> None:
+    units = [
+        launched("a.service"),
+        launched("g.service", "Global=true", "MachineMetadata=x=1", desired="inactive"),
+    ]
+    assert placed(plan(cluster(units, [machine("m1", x="1"), M2]))) == {"a.service": "m1"}
+
+
+def test_specifiers_bind_an_instance_to_its_machine() -> None:
+    ids = ("1" * 32, "2" * 32)
+    units = [launched(f"pin@{where}.service", "MachineID=%i") for where in (ids[1], ids[0][:8], "3" * 8, ids[0][:7])]
+    assert placed(plan(cluster(units, [machine(i) for i in ids]))) == {
+        units[0].name: ids[1],
+        units[1].name: ids[0],
+    }
+
+
+def test_old_spellings_bind_as_the_new_ones() -> None:
+    ssd = machine("m2", disk="ssd")
+    for line, place in (
+        ("X-ConditionMachineID=m2", "m2"),
+        ("X-ConditionMachineBootID=m2", "m2"),
+        ("X-ConditionMachineMetadata=disk=ssd", "m2"),
+        ("X-ConditionMachineOf=z.service", "m2"),
+        ("X-Conflicts=first.service", "m2"),
+    ):
+        units = [launched("a.service", line), launched("first.service", "MachineID=m1"), launched("z.service")]
+        schedule = schedule_of({"first.service": "m1", "z.service": "m2"}, units)
+        assert placed(plan(cluster(units, [M1, ssd], schedule=schedule))) == {"a.service": place}, line
 
 
 def test_a_long_chain_of_followers_is_no_problem() -> None:
