@@ -86,6 +86,10 @@ def test_a_record_of_a_start_without_a_count_is_of_the_first(tmp_path: Path) -> 
     disk.inventory()
     (tmp_path / "launched" / "a.service").write_text(f"{HASH}\n")
     assert disk.inventory() == {"a.service": Local("", HASH, 0)}
+    # In doubt nothing was started: to start what runs changes nothing, to stop it would.
+    for damaged in ("", "junk", HASH[:-1], f"{HASH}x 3", "\0" * 41):
+        (tmp_path / "launched" / "a.service").write_text(damaged)
+        assert disk.inventory() == {"a.service": Local()}
     disk.set_launched("a.service", HASH, 7)
     assert disk.inventory() == {"a.service": Local("", HASH, 7)}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import re
 import socket
 import struct
 import time
@@ -359,8 +360,53 @@ def test_cordon_of_a_machine(call: Caller) -> None:
 
 def test_metrics_and_discovery(call: Caller) -> None:
     wait_for(lambda: b"fleet_engine_reconcile_count_total" in call("GET", "/metrics").body, what="metrics")
+    answer = call("GET", "/metrics")
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    types = dict(line.split()[2:] for line in answer.body.decode().splitlines() if line.startswith("# TYPE"))
+    assert types == {
+        "fleet_engine_leader_start_time": "gauge",
+        "fleet_engine_task_count_total": "counter",
+        "fleet_engine_task_failure_count_total": "counter",
+        "fleet_engine_reconcile_count_total": "counter",
+        "fleet_engine_reconcile_failure_count_total": "counter",
+    }
+    call.put("a.service", options=HELLO, desiredState="launched")
+    task = b'fleet_engine_task_count_total{type="place"} 1\n'
+    wait_for(lambda: task in call("GET", "/metrics").body, what="a task to be counted")
     document = call("GET", "/fleet/v1/discovery").json
-    assert (document["id"], document["basePath"], len(document["schemas"])) == ("fleet:v1", "/fleet/v1/", 7)
+    assert call("GET", "/v1-alpha/discovery").json == document
+    assert {key: document[key] for key in ("kind", "id", "name", "version", "basePath", "servicePath")} == {
+        "kind": "discovery#restDescription",
+        "id": "fleet:v1",
+        "name": "schema",
+        "version": "v1",
+        "basePath": "/fleet/v1/",
+        "servicePath": "fleet/v1/",
+    }
+    assert (document["rootUrl"], document["baseUrl"]) == ("$ENDPOINT/", "$ENDPOINT/fleet/v1/")
+    assert {name: set(schema["properties"]) for name, schema in document["schemas"].items()} == {
+        "Machine": {"id", "primaryIP", "metadata"},
+        "MachinePage": {"machines", "nextPageToken"},
+        "UnitOption": {"section", "name", "value"},
+        "Unit": {"name", "options", "desiredState", "currentState", "machineID"},
+        "UnitPage": {"units", "nextPageToken"},
+        "UnitState": {"name", "hash", "machineID", "systemdLoadState", "systemdActiveState", "systemdSubState"},
+        "UnitStatePage": {"states", "nextPageToken"},
+    }
+    resources = document["resources"]
+    assert {name: set(resource["methods"]) for name, resource in resources.items()} == {
+        "Machines": {"List"},
+        "Units": {"List", "Get", "Delete", "Set"},
+        "UnitState": {"Get", "List"},
+    }
+    # What the document says of each method is what the API does.
+    for resource in resources.values():
+        for method in resource["methods"].values():
+            path = "/fleet/v1/" + method["path"].replace("{unitName}", "a.service")
+            body = {"desiredState": "loaded"} if method["httpMethod"] == "PUT" else None
+            if method["httpMethod"] != "DELETE":
+                assert call(method["httpMethod"], path, body).status in (200, 204)
+            assert set(method.get("parameterOrder", [])) == set(re.findall("{(.+?)}", method["path"]))
 
 
 def test_every_path_says_503_while_the_store_is_lost(call: Caller, etcd_server: EtcdServer) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,6 +103,9 @@ def _read(path: Path) -> str:
 
 def _read_launched(path: Path) -> tuple[str, int]:
     file_hash, _blank, restarts = _read(path).strip().partition(" ")
+    if not re.fullmatch("[0-9a-f]{40}", file_hash):
+        # A start that is not certain counts as none: to start what runs changes nothing, to stop it would.
+        return "", 0
     return file_hash, int(restarts) if restarts.isdecimal() else 0
 
 
