@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import configparser
+import ipaddress
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -148,7 +149,7 @@ def load(path: str | None, environ: Mapping[str, str], over_file: Layer = (), ov
         ),
         fleet=FleetSettings(
             metadata=_named("fleet metadata", _parse_metadata, fleet["metadata"]),
-            public_ip=fleet["public_ip"],
+            public_ip=_named("fleet public_ip", _parse_address, fleet["public_ip"]),
             agent_ttl=_named("fleet agent_ttl", _parse_ttl, fleet["agent_ttl"]),
             units_directory=_named("fleet units_directory", _parse_absolute, fleet["units_directory"]),
             etcd_key_prefix=_named("fleet etcd_key_prefix", _parse_absolute, fleet["etcd_key_prefix"]),
@@ -187,6 +188,13 @@ def _parse_metadata(text: str) -> Mapping[str, str]:
             raise ValueError("write key=value pairs with commas between them, such as disk=ssd,region=sfo1")
         metadata[key.strip()] = value.strip()
     return metadata
+
+
+def _parse_address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text)) if text else ""
+    except ValueError:
+        raise ValueError("write an address such as 10.0.0.9, or nothing") from None
 
 
 def _parse_ttl(text: str) -> float:

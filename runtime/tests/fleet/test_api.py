@@ -307,6 +307,9 @@ def test_machines_and_their_metadata(call: Caller) -> None:
         assert patch({"op": "add", "path": f"{path}never", "value": "x"}, bad).status == 400
     assert "never" not in call("GET", "/fleet/v1/machines").json["machines"][0]["metadata"]
     assert call("PATCH", "/fleet/v1/machines", "").status == 400
+    odd = f'[{{"OP":"add","Path":"{path}odd","VALUE":{{"Value":"x","y":1}},"z":2}}] and more'
+    assert call("PATCH", "/fleet/v1/machines", odd, "text/plain").status == 204
+    assert call("GET", "/fleet/v1/machines").json["machines"][0]["metadata"]["odd"] == "x"
     assert patch().status == 204
 
 

@@ -9,6 +9,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,8 @@ def test_precedence(load: Callable[..., Settings]) -> None:
         ("", {"FLEET_DISABLE_WATCHES": "2"}, "environment variable FLEET_DISABLE_WATCHES is '2': write true or false"),
         ("engine_reconcile_interval=fast", {}, "'fast': write a number of seconds"),
         ("etcd_cafile=/ca.pem", {}, "is not encrypted"),
+        ("public_ip=$public_ipv4", {}, "fleet public_ip is '$public_ipv4': write an address such as 10.0.0.9"),
+        ("", {"FLEET_PUBLIC_IP": "10.0.0"}, "fleet public_ip is '10.0.0'"),
         ("disable_engine=2", {}, "fleet disable_engine is '2'"),
         ("", {"FLEET_AGENT_TLL": "30s"}, "FLEET_AGENT_TLL names no setting"),
         ("", {"FLEET_AGENT_TTL": ""}, "fleet agent_ttl is ''"),
@@ -149,6 +152,32 @@ def test_a_reload_applies_and_falls_back(make_node: Callable[..., Node], caplog:
 
     service.reload(wrong)
     assert "The settings stay as they were: fleet agent_ttl is 'soon'" in caplog.text
+
+
+def test_the_address_is_followed_unless_it_is_set(
+    make_node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = make_node("m1", metadata={"disk": "ssd"}).start()
+    service = node.service
+    assert service is not None
+
+    def address() -> object:
+        return node.client.machines()[node.id]["primaryIP"]
+
+    monkeypatch.setattr("flagship.fleet.service.primary_ip", lambda: "192.0.2.50")
+    service.refresh_address()
+    wait_for(lambda: address() == "192.0.2.50", what="the new address")
+    # Without a route there is none, which is no news for others.
+    monkeypatch.setattr("flagship.fleet.service.primary_ip", lambda: "")
+    service.refresh_address()
+    before = node.settings
+    fixed = Settings(before.etcd, replace(before.fleet, public_ip="192.0.2.60"))
+    service.reload(lambda: fixed)
+    wait_for(lambda: address() == "192.0.2.60", what="the address that is set")
+    monkeypatch.setattr("flagship.fleet.service.primary_ip", lambda: "192.0.2.70")
+    service.refresh_address()
+    assert service.presence.machine.primary_ip == "192.0.2.60"
+    assert service.available()
 
 
 def test_sighup_reloads_and_sigterm_ends(daemon: Callable[..., Daemon], tmp_path: Path) -> None:

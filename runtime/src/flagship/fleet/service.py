@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 
 # sd_listen_fds(3): the first descriptor that systemd passes.
 _FIRST_FD = 3
+ADDRESS_CHECK = 60.0
+"""Seconds after which to look again whether this machine's address has changed, as fleet 1.0.0 did."""
 LEAVE_TIMEOUT = 100.0
 """Seconds that units have to stop in when their machine leaves: systemd's own default is 90 for each."""
 
@@ -57,6 +59,7 @@ class Service:
         self, settings: Settings, machine: Machine, sockets: Sequence[socket.socket], systemd: SystemdService
     ) -> None:
         self._settings = settings
+        self._machine = threading.Lock()
         fleet = settings.fleet
         listening, remote = split_sockets(sockets)
         self._tls = TlsListener(fleet, remote) if remote else None
@@ -132,15 +135,24 @@ class Service:
             return
         fleet, before = settings.fleet, self._settings.fleet
         set_verbosity(fleet.verbosity)
-        machine = replace(self.presence.machine, metadata=dict(fleet.metadata))
-        if fleet.public_ip != before.public_ip:
-            machine = replace(machine, primary_ip=fleet.public_ip or primary_ip())
-        self.presence.update(machine)
+        with self._machine:
+            machine = replace(self.presence.machine, metadata=dict(fleet.metadata))
+            if fleet.public_ip != before.public_ip:
+                machine = replace(machine, primary_ip=fleet.public_ip or primary_ip())
+            self.presence.update(machine)
         before = replace(before, metadata=fleet.metadata, public_ip=fleet.public_ip, verbosity=fleet.verbosity)
         self._settings = replace(self._settings, fleet=before)
         waiting = changed(self._settings, settings)
         if waiting:
             log.warning("What changed in %s is applied by systemctl restart fleet.", ", ".join(waiting))
+
+    def refresh_address(self) -> None:
+        """Have the registry say this machine's address as it is now, unless the settings name one."""
+        with self._machine:
+            found = self._settings.fleet.public_ip or primary_ip()
+            if found and found != self.presence.machine.primary_ip:
+                log.info("The address of this machine is %s now.", found)
+                self.presence.update(replace(self.presence.machine, primary_ip=found))
 
     def dump(self) -> str:
         """The state of all parts as one line of JSON, for people to read."""
@@ -252,6 +264,8 @@ def main(config: str | None, fleet_config: str | None = None) -> int:
         return 1
     service = Service(settings, machine, sockets, Systemd())
     service.start()
+    ended = threading.Event()
+    threading.Thread(target=_follow_address, args=(service, ended), name="address", daemon=True).start()
     notify("READY=1")
     log.info("The fleet engine of machine %s runs.", machine.id)
     while (request := next_request()) != "stop":
@@ -260,10 +274,16 @@ def main(config: str | None, fleet_config: str | None = None) -> int:
         else:
             _print(service.dump())
     notify("STOPPING=1")
+    ended.set()
     leave = _is_to_leave()
     service.stop(leave=leave)
     log.info("The fleet engine has ended; %s.", "this machine has left" if leave else "units are left as they are")
     return 0
+
+
+def _follow_address(service: Service, ended: threading.Event) -> None:
+    while not ended.wait(ADDRESS_CHECK):
+        service.refresh_address()
 
 
 def _print(line: str) -> None:
