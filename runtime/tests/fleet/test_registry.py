@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from flagship.etcd import Event, KeyValue, Snapshot, Unavailable
@@ -194,6 +194,26 @@ def test_current_state_follows_schedule_and_states() -> None:
     assert current() == ("loaded", "")
     view.on_events([Event("delete", KEYS.state("a.service", "m1"), None, 6)], 6)
     assert current() == ("inactive", "")
+
+
+def test_the_state_of_a_unit_is_never_that_of_a_machine_it_has_left() -> None:
+    view = View(KEYS, PATIENCE)
+    view.on_snapshot(Snapshot({}, 1))
+    unit = launched("a.service")
+    active, starting = (UnitState("h", "loaded", state, "x", "launched") for state in ("active", "activating"))
+    put(view, 2, KEYS.unit("a.service"), registry.dump_unit(unit))
+    put(view, 3, KEYS.schedule("m1", "a.service"), registry.dump_unit(unit))
+    put(view, 4, KEYS.state("a.service", "m1"), registry.dump_state(active))
+    assert view.state_of("a.service") == ("m1", active)
+    # It moves: what the old machine has said last is no answer to whether it runs on the new one.
+    put(view, 5, KEYS.schedule("m1", "a.service"), registry.dump_unit(replace(unit, desired_state="inactive")))
+    assert view.state_of("a.service") == ("m1", active)
+    put(view, 6, KEYS.schedule("m2", "a.service"), registry.dump_unit(unit))
+    assert view.state_of("a.service") is None
+    put(view, 7, KEYS.state("a.service", "m2"), registry.dump_state(starting))
+    assert view.state_of("a.service") == ("m2", starting)
+    put(view, 8, KEYS.state("b.service", "m1"), registry.dump_state(active))
+    assert view.state_of("b.service") is None
 
 
 @dataclass

@@ -293,10 +293,10 @@ class View:
             return [self._view_of(self.units[name]) for name in sorted(self.units)]
 
     def state_of(self, name: str) -> tuple[str, UnitState] | None:
-        """The machine and state of a unit: where it is scheduled, else the first that tells one."""
+        """The machine and state of a unit: where it is scheduled, else where it has not stopped yet."""
         with self._changed:
             states = self.states.get(name, {})
-            places = [*self._scheduled(name), *sorted(states)]
+            places = self._scheduled(name) or sorted(self.places.get(name, ()))
             return next(((machine, states[machine]) for machine in places if machine in states), None)
 
     def state_list(self) -> list[tuple[str, str, UnitState]]:
