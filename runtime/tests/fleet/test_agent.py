@@ -76,9 +76,12 @@ def test_next_step(entry: Entry, local: Local, status: UnitStatus | None, step: 
 
 
 def test_published_state_tells_what_is_here() -> None:
-    assert published_state(Local(HASH, "old"), ACTIVE).hash == "old"
+    old = "0" * 40
+    assert published_state(Local(HASH, old), ACTIVE).hash == old
     assert published_state(Local(HASH), IDLE).current_state == "loaded"
     assert published_state(Local(HASH, HASH), FAILED).current_state == "launched"
+    # A file that cannot be read has no hash.
+    assert published_state(Local("unreadable"), IDLE).hash == ""
 
 
 def test_a_record_of_a_start_without_a_count_is_of_the_first(tmp_path: Path) -> None:

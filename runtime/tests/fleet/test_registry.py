@@ -23,6 +23,7 @@ from fleet.builders import launched
 
 KEYS = Keys("/fleet/")
 PATIENCE = Patience(10.0)
+HASH = "0" * 40
 options = st.lists(st.builds(Option, st.text(max_size=5), st.text(max_size=5), st.text(max_size=9)), max_size=4)
 
 
@@ -36,7 +37,7 @@ def test_units_survive_the_registry(found: tuple[Option, ...], desired: DesiredS
 def test_machines_and_states_survive_the_registry() -> None:
     machine = Machine("m1", "192.0.2.1", {"a": "b"}, "boot", "1.0.0")
     assert registry.load_machine("key", "m1", registry.dump_machine(machine)) == machine
-    state = UnitState("h", "loaded", "active", "running", "launched")
+    state = UnitState(HASH, "loaded", "active", "running", "launched")
     assert registry.load_state("key", registry.dump_state(state)) == state
     assert registry.load_leader("key", registry.dump_leader("m1")) == "m1"
     cordon = Cordon(True, ("a.service",))
@@ -130,6 +131,8 @@ members = {
 
 @settings(deadline=None)
 @example({"options": [{"section": "A", "name": "b", "value": "\ud800"}], "desired_state": "launched"})
+@example({"hash": "abc", "current_state": "launched"})
+@example({"options": [], "desired_state": "launched", "current_state": ""})
 @example({"id": "m1", "metadata": {"a": "\ud800"}, "primary_ip": "\ud800"})
 @example({"options": [{"section": "A", "name": "b"}], "desired_state": "launched", "restarts": True})
 @given(st.fixed_dictionaries({}, optional=members) | odd)
@@ -147,6 +150,7 @@ def test_any_record_is_read_or_refused_and_harms_nobody(record: object) -> None:
         ),
         *(KEYS.cordon("m1"), KEYS.schedule("m1", "b.service"), KEYS.schedule("m2", "web@1.service")),
         KEYS.state("a.service", "m1"),
+        *(KEYS.schedule("m2", "a.service"), KEYS.state("a.service", "m2")),
     ]
     items = {key: KeyValue(key, value, 1, 1, 0) for key in keys}
     for key, known in (
@@ -161,11 +165,16 @@ def test_any_record_is_read_or_refused_and_harms_nobody(record: object) -> None:
         assert registry.dump_unit(decision.entry)
     for found in view.unit_list():
         serialise(found.unit.options).encode()
-        json.dumps(api_json.unit_entity(found, listed=True), ensure_ascii=False).encode()
+        entity = api_json.unit_entity(found, listed=True)
+        json.dumps(entity, ensure_ascii=False).encode()
+        # fleetctl 1.0.0 waits for ever without it.
+        assert entity["currentState"] in ("inactive", "loaded", "launched")
         why_not(view.cluster(), found.unit.name)
     for machine in view.effective_machines():
         json.dumps(api_json.machine_entity(machine), ensure_ascii=False).encode()
     for state in view.state_list():
+        # fleetctl 1.0.0 crashes over a short one.
+        assert len(api_json.state_entity(*state).get("hash", HASH)) == 40
         json.dumps(api_json.state_entity(*state), ensure_ascii=False).encode()
 
 
@@ -187,7 +196,7 @@ def test_current_state_follows_schedule_and_states() -> None:
     assert current() == ("inactive", "")
     put(view, 3, KEYS.schedule("m1", "a.service"), registry.dump_unit(unit))
     assert current() == ("inactive", "m1")
-    state = registry.dump_state(UnitState("h", "loaded", "active", "running", "launched"))
+    state = registry.dump_state(UnitState(HASH, "loaded", "active", "running", "launched"))
     put(view, 4, KEYS.state("a.service", "m1"), state)
     assert current() == ("launched", "m1")
     put(view, 5, KEYS.schedule("m1", "a.service"), registry.dump_unit(launched("a.service", desired="inactive")))
@@ -200,7 +209,7 @@ def test_the_state_of_a_unit_is_never_that_of_a_machine_it_has_left() -> None:
     view = View(KEYS, PATIENCE)
     view.on_snapshot(Snapshot({}, 1))
     unit = launched("a.service")
-    active, starting = (UnitState("h", "loaded", state, "x", "launched") for state in ("active", "activating"))
+    active, starting = (UnitState(HASH, "loaded", state, "x", "launched") for state in ("active", "activating"))
     put(view, 2, KEYS.unit("a.service"), registry.dump_unit(unit))
     put(view, 3, KEYS.schedule("m1", "a.service"), registry.dump_unit(unit))
     put(view, 4, KEYS.state("a.service", "m1"), registry.dump_state(active))
@@ -297,12 +306,12 @@ def test_short_leases_tell_nothing_after_an_election() -> None:
     ("desired", "state", "arrived"),
     [
         ("launched", None, False),
-        ("launched", UnitState("h", "loaded", "activating", "start", "launched"), False),
-        ("launched", UnitState("h", "loaded", "failed", "failed", "launched"), False),
-        ("launched", UnitState("h", "loaded", "inactive", "dead", "loaded"), False),
-        ("launched", UnitState("h", "loaded", "active", "running", "launched"), True),
-        ("launched", UnitState("h", "loaded", "inactive", "dead", "launched"), False),
-        ("loaded", UnitState("h", "loaded", "inactive", "dead", "loaded"), True),
+        ("launched", UnitState(HASH, "loaded", "activating", "start", "launched"), False),
+        ("launched", UnitState(HASH, "loaded", "failed", "failed", "launched"), False),
+        ("launched", UnitState(HASH, "loaded", "inactive", "dead", "loaded"), False),
+        ("launched", UnitState(HASH, "loaded", "active", "running", "launched"), True),
+        ("launched", UnitState(HASH, "loaded", "inactive", "dead", "launched"), False),
+        ("loaded", UnitState(HASH, "loaded", "inactive", "dead", "loaded"), True),
         ("inactive", None, True),
     ],
 )
@@ -328,7 +337,7 @@ def test_a_job_that_moves_has_arrived_when_it_has_ended() -> None:
     put(view, 3, KEYS.unit("a.service"), registry.dump_unit(unit))
     put(view, 4, KEYS.schedule("m2", "a.service"), registry.dump_unit(unit))
     for number, (active, arrived) in enumerate((("activating", False), ("inactive", True), ("failed", False))):
-        state = registry.dump_state(UnitState("h", "loaded", active, "x", "launched"))
+        state = registry.dump_state(UnitState(HASH, "loaded", active, "x", "launched"))
         put(view, 5 + number, KEYS.state("a.service", "m2"), state)
         assert (not view.cluster().unsettled) is arrived
 
@@ -344,7 +353,7 @@ def test_a_resync_without_news_wakes_nobody() -> None:
 
 def test_states_wake_nobody_and_all_else_does() -> None:
     view = View(KEYS, PATIENCE)
-    state = registry.dump_state(UnitState("h", "loaded", "active", "running", "launched"))
+    state = registry.dump_state(UnitState(HASH, "loaded", "active", "running", "launched"))
     put(view, 2, KEYS.state("a.service", "m1"), state)
     assert (view.version, view.revision) == (0, 2)
     unit = KEYS.unit("a.service")

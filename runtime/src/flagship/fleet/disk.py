@@ -13,6 +13,9 @@ from pathlib import Path
 from flagship.fleet.model import ModelError, check_name
 from flagship.fleet.unit_file import Option, UnitFileError, content_hash, parse, serialise
 
+UNREADABLE = "unreadable"
+"""In place of a hash: there is a file, and it is no unit file."""
+
 
 @dataclass(frozen=True)
 class Local:
@@ -113,7 +116,7 @@ def _file_hash(path: Path) -> str:
     try:
         return content_hash(parse(_read(path)))
     except UnitFileError:
-        return "unreadable"
+        return UNREADABLE
 
 
 def _write(path: Path, text: str) -> None:

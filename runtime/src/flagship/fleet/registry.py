@@ -15,12 +15,23 @@ P/leader                        the engine that decides, under its machine's lea
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from flagship.etcd import Client, Compare, Delete, Put
-from flagship.fleet.model import Cordon, Entry, Machine, ModelError, Unit, UnitState, check_desired_state, check_name
+from flagship.fleet.model import (
+    DESIRED_STATES,
+    Cordon,
+    Entry,
+    Machine,
+    ModelError,
+    Unit,
+    UnitState,
+    check_desired_state,
+    check_name,
+)
 from flagship.fleet.unit_file import Option
 
 
@@ -154,7 +165,11 @@ def dump_state(state: UnitState) -> bytes:
 def load_state(key: str, value: bytes) -> UnitState:
     record = _load(key, value)
     members = ("hash", "load_state", "active_state", "sub_state", "current_state")
-    return UnitState(*(_text(key, record, member) for member in members))
+    state = UnitState(*(_text(key, record, member) for member in members))
+    # fleetctl 1.0.0 crashes over a short hash, and waits for ever without a current state.
+    if state.current_state not in DESIRED_STATES or not re.fullmatch("([0-9a-f]{40})?", state.hash):
+        raise RecordError(f"etcd key {key!r} is no state of a unit and is ignored")
+    return state
 
 
 def dump_cordon(cordon: Cordon) -> bytes:

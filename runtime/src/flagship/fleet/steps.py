@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from flagship.fleet.disk import Local
+from flagship.fleet.disk import UNREADABLE, Local
 from flagship.fleet.model import LAUNCHED, LOADED, Entry, UnitState
 from flagship.fleet.systemd import UnitStatus
 
@@ -57,7 +57,7 @@ def published_state(local: Local, status: UnitStatus, *, tried: bool = False) ->
     """
     started = bool(local.launched_hash) or tried
     return UnitState(
-        hash=local.launched_hash or local.file_hash,
+        hash=local.launched_hash or local.file_hash.replace(UNREADABLE, ""),
         load_state=status.load,
         active_state=status.active,
         sub_state=status.sub,
