@@ -18,7 +18,7 @@ from flagship.fleet.disk import Disk, Local
 from flagship.fleet.model import Entry
 from flagship.fleet.own import Publisher, Schedule
 from flagship.fleet.retries import Retries
-from flagship.fleet.start_order import start_order, triggered
+from flagship.fleet.start_order import Starts
 from flagship.fleet.steps import STOP_DELAY, Step, is_plain_stop, next_step, published_state
 from flagship.fleet.sweep import sweep
 from flagship.fleet.systemd import Manager, SystemdError, UnitStatus
@@ -72,8 +72,7 @@ class Agent:
         self._acknowledged: dict[str, int] = {}
         self._retries = Retries()
         self._stop_due: dict[str, float] = {}
-        self._tried: dict[str, str] = {}
-        """Units whose start could not be made yet, and which other unit it waits for, "" for none."""
+        self._starts = Starts(systemd)
         # An earlier process may have written files and not come to the reload.
         self._reload_needed = True
         self._swept = False
@@ -189,10 +188,11 @@ class Agent:
 
     def _forget(self, entries: Entries) -> None:
         """Drop what is known of units that are no longer in the schedule; what is on disk stays."""
-        known: list[dict[str, Any]] = [self._statuses, self._stopping, self._acknowledged, self._stop_due, self._tried]
+        known: list[dict[str, Any]] = [self._statuses, self._stopping, self._acknowledged, self._stop_due]
         for table in known:
             for name in table.keys() - entries.keys():
                 del table[name]
+        self._starts.keep(entries)
         for name in self._retries.names() - entries.keys():
             self._retries.forget(name)
 
@@ -240,7 +240,8 @@ class Agent:
                 self._systemd.reload()
                 self._reload_needed = False
             changed += self._begin_stops(groups.get("stop", []))
-            changed += self._begin_starts(self._startable(groups.get("start", []), entries))
+            starts = self._starts.possible({name: entries[name][0] for name in groups.get("start", [])})
+            changed += self._begin_starts(starts)
             changed += self._begin_restarts({name: entries[name][0] for name in groups.get("restart", [])})
             self._acknowledge({name: entries[name][1] for name in groups.get("acknowledge", [])})
             self._refresh(changed)
@@ -251,28 +252,13 @@ class Agent:
             if not changed:
                 return
 
-    def _startable(self, names: list[str], entries: Entries) -> dict[str, Entry]:
-        """*names* in the order to start them in, without those that start another unit which systemd does not know.
-
-        systemd would fail the job of such a timer, and nobody would start it again.
-        """
-        starts = {name: triggered(name, entries[name][0].options) for name in names}
-        found = self._systemd.statuses(sorted({*starts.values()} - {""}))
-        waiting = {name: other for name, other in starts.items() if other and found[other].load == "not-found"}
-        for name, other in waiting.items():
-            if self._tried.get(name) != other:
-                log.warning("%s is to start %s, and waits until that is loaded here.", name, other)
-        self._tried.update(waiting)
-        order = start_order({name: entries[name][0].options for name in names if name not in waiting})
-        return {name: entries[name][0] for name in order}
-
     def _due_step(self, name: str, entry: Entry, revision: int) -> Step | None:
         local = self._local_of(name)
         step = next_step(entry, local, self._statuses.get(name))
         if step != "stop":
             self._stop_due.pop(name, None)
         if step != "start":
-            self._tried.pop(name, None)
+            self._starts.forget(name)
         if step is None:
             self._retries.forget(name)
             return None
@@ -310,9 +296,9 @@ class Agent:
     def _begin_starts(self, entries: dict[str, Entry]) -> list[str]:
         for name, entry in entries.items():
             with self._retries.trying(name, "Starting"):
-                self._tried[name] = ""
+                self._starts.begin(name)
                 self._systemd.start(name)
-                del self._tried[name]
+                self._starts.forget(name)
                 self._set_launched(name, entry)
                 log.info("Started %s.", name)
         return list(entries)
@@ -356,7 +342,7 @@ class Agent:
     def _publish(self, entries: Entries) -> None:
         self._publisher.publish(
             {
-                name: published_state(local, self._statuses[name], tried=name in self._tried)
+                name: published_state(local, self._statuses[name], tried=self._starts.tried(name))
                 for name, local in (self._local or {}).items()
                 if name in entries and name in self._statuses and (local.file_hash or local.launched_hash)
             }

@@ -6,10 +6,14 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Container, Iterable, Mapping
 
-from flagship.fleet.model import name_parts
+from flagship.fleet.model import Entry, name_parts
+from flagship.fleet.systemd import Manager
 from flagship.fleet.unit_file import Option
+
+log = logging.getLogger(__name__)
 
 # Section and option in which a unit names what it triggers; without it that is the service of the same name.
 _TRIGGERS = {"timer": ("Timer", "Unit"), "path": ("Path", "Unit"), "socket": ("Socket", "Service")}
@@ -61,3 +65,42 @@ def start_order(units: Mapping[str, tuple[Option, ...]]) -> list[str]:
 def _add(first: dict[str, set[str]], earlier: str, later: str) -> None:
     if earlier in first and later in first and earlier != later:
         first[later].add(earlier)
+
+
+class Starts:
+    """Units whose start has not succeeded yet: those that wait for another unit, and those that systemd has refused."""
+
+    def __init__(self, systemd: Manager) -> None:
+        self._systemd = systemd
+        self._tried: dict[str, str] = {}
+
+    def possible(self, entries: Mapping[str, Entry]) -> dict[str, Entry]:
+        """*entries* in the order to start them in, without those that start a unit which systemd does not know.
+
+        systemd would fail the job of such a timer, and nobody would start it again. Raises SystemdError.
+        """
+        starts = {name: triggered(name, entry.options) for name, entry in entries.items()}
+        found = self._systemd.statuses(sorted({*starts.values()} - {""}))
+        waiting = {name: other for name, other in starts.items() if other and found[other].load == "not-found"}
+        for name, other in waiting.items():
+            if self._tried.get(name) != other:
+                log.warning("%s is to start %s, and waits until that is loaded here.", name, other)
+        self._tried.update(waiting)
+        order = start_order({name: entry.options for name, entry in entries.items() if name not in waiting})
+        return {name: entries[name] for name in order}
+
+    def begin(self, name: str) -> None:
+        """systemd is asked for the start of *name* now."""
+        self._tried[name] = ""
+
+    def tried(self, name: str) -> bool:
+        """Whether *name* would have been started if it could."""
+        return name in self._tried
+
+    def forget(self, name: str) -> None:
+        """*name* has been started, or is to be started no more."""
+        self._tried.pop(name, None)
+
+    def keep(self, names: Container[str]) -> None:
+        """Forget all but *names*."""
+        self._tried = {name: other for name, other in self._tried.items() if name in names}
