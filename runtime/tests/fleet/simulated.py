@@ -24,8 +24,8 @@ class SimulatedSystemd:
     """Starts and stops at once what its files say; *calls* is everything it was asked to do.
 
     Units in `failing` refuse their start, units in `missing` are not found, those in `unlinkable` are not even linked;
-    units in `stuck` take their stop and never finish it; units in `referenced` stay in memory when their files are gone,
-    until a reload.
+    units in `stuck` take their stop and never finish it; units in `referenced` stay in memory without their files until
+    a reload.
     """
 
     def __init__(self) -> None:
