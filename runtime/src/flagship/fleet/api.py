@@ -28,7 +28,9 @@ log = logging.getLogger(__name__)
 
 PREFIXES = ("/fleet/v1", "/v1-alpha")
 _ANY = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
-_ATTEMPTS = 5
+# Attempts to write a unit: what this node knows of it may be old, which only a write finds out, so all else is decided
+# on what etcd says when it is asked.
+_FRESH = (False, *[True] * 5)
 
 
 class Api:
@@ -115,9 +117,16 @@ class Api:
         if content_type.partition(";")[0].strip() != "application/json" or "," in content_type:
             raise ApiError(415, "only Content-Type application/json is supported; send it once")
         body = api_json.put_body(request.get_data(), name)
-        for _attempt in range(_ATTEMPTS):
-            existing, revision = self._store.read(name)
-            unit, status = api_json.put_result(existing, name, body)
+        for fresh in _FRESH:
+            existing, revision = self._store.read(name) if fresh else self._view.stored_unit(name)
+            try:
+                unit, status = api_json.put_result(existing, name, body)
+            except ApiError:
+                if fresh:
+                    raise
+                continue
+            if unit == existing and not fresh:
+                continue
             written: int | None = revision if unit == existing else self._store.write(unit, revision)
             if written is not None:
                 self._await(written)
@@ -125,11 +134,11 @@ class Api:
         raise ApiError(409, f"unit {name} is being changed by others at the same time; try again")
 
     def _delete_unit(self, name: str) -> Response:
-        for _attempt in range(_ATTEMPTS):
-            _unit, revision = self._store.read(name)
-            if revision == 0:
+        for fresh in _FRESH:
+            _unit, revision = self._store.read(name) if fresh else self._view.stored_unit(name)
+            if revision == 0 and fresh:
                 raise ApiError(404, "unit does not exist")
-            deleted = self._store.delete(name, revision)
+            deleted = self._store.delete(name, revision) if revision else None
             if deleted is not None:
                 self._await(deleted)
                 return _empty(204)

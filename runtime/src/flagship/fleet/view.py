@@ -287,6 +287,12 @@ class View:
             unit = self.units.get(name)
             return None if unit is None else self._view_of(unit)
 
+    def stored_unit(self, name: str) -> tuple[Unit | None, int]:
+        """The unit and the revision of its record, as Store.read has them, but as of the view's own revision."""
+        with self._changed:
+            record = self._records.get(self._keys.unit(name))
+            return (self.units.get(name), record.mod_revision) if record else (None, 0)
+
     def unit_list(self) -> list[UnitView]:
         """All units, by name."""
         with self._changed:
