@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from etcd_server import EtcdServer, wait_for
 from flagship.fleet.columns import vars_of
+from flagship.fleet.model import Unit
 from flagship.fleet.unit_file import parse
 
 from fleet.simulated import Node
@@ -424,3 +425,28 @@ def test_before_it_is_registered_a_node_says_503(make_node: Callable[..., Node],
     etcd_server.stop()
     call = Caller(make_node("m1").start(wait=False))
     assert call("GET", "/fleet/v1/machines").message == UNAVAILABLE
+
+
+@pytest.mark.parametrize("behind", ["nothing", "the first change"])
+def test_what_a_node_knows_may_be_old(call: Caller, monkeypatch: pytest.MonkeyPatch, behind: str) -> None:
+    """Another node has answered for a change before this one sees it."""
+    assert call.node.service is not None
+    view = call.node.service.view
+    old: tuple[Unit | None, int] = (None, 0)
+    assert call.put("a.service", options=HELLO).status == 201
+    if behind == "the first change":
+        old = view.stored_unit("a.service")
+        assert call.put("a.service", desiredState="loaded").status == 204
+    monkeypatch.setattr(view, "stored_unit", lambda name: old)
+    for members, status in (
+        ({"desiredState": "loaded"}, 204),
+        ({"desiredState": "loaded"}, 204),
+        ({"options": HELLO, "desiredState": "inactive"}, 204),
+        ({"options": OTHER}, 201),
+        ({"options": OTHER, "desiredState": "loaded"}, 204),
+        ({}, 409),
+    ):
+        assert call.put("a.service", **members).status == status, members
+    assert call.unit("a.service")["desiredState"] == "loaded"
+    assert call.unit("a.service")["options"] == OTHER
+    assert [call("DELETE", "/fleet/v1/units/a.service").status for _time in range(2)] == [204, 404]

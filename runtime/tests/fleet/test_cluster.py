@@ -194,20 +194,6 @@ def test_an_election_in_etcd_keeps_no_dead_machine_alive(
     assert all(node.service and node.service.available() for node in rest)
 
 
-def test_each_node_knows_what_was_changed_on_another_one(three: list[Node]) -> None:
-    """A write is answered before all other nodes have seen it: what they know is not enough to refuse the next one."""
-    options = [vars_of(option) for option in launched("a.service").options]
-    for number in range(30):
-        name = f"u{number}.service"
-        three[number % 3].client.put_unit(name, options=options)
-        three[(number + 1) % 3].client.put_unit(name, desiredState="loaded")
-        three[(number + 2) % 3].client.put_unit(name, desiredState="inactive")
-        three[number % 3].client.delete_unit(name)
-        three[(number + 1) % 3].client.put_unit(name, options=options, desiredState="loaded")
-    states = {unit["desiredState"] for unit in three[2].client.pages("units", "units")}
-    assert states == {"loaded"}
-
-
 def test_another_engine_takes_over(three: list[Node]) -> None:
     wait_for(lambda: leaders(three), what="a leader")
     (first,) = leaders(three)
