@@ -438,15 +438,15 @@ def test_what_a_node_knows_may_be_old(call: Caller, monkeypatch: pytest.MonkeyPa
         old = view.stored_unit("a.service")
         assert call.put("a.service", desiredState="loaded").status == 204
     monkeypatch.setattr(view, "stored_unit", lambda name: old)
-    for members, status in (
-        ({"desiredState": "loaded"}, 204),
-        ({"desiredState": "loaded"}, 204),
-        ({"options": HELLO, "desiredState": "inactive"}, 204),
-        ({"options": OTHER}, 201),
-        ({"options": OTHER, "desiredState": "loaded"}, 204),
-        ({}, 409),
+    for members, status, state in (
+        ({"desiredState": "loaded"}, 204, "loaded"),
+        ({"desiredState": "loaded"}, 204, "loaded"),
+        ({"options": HELLO, "desiredState": "inactive"}, 204, "inactive"),
+        ({"options": OTHER}, 201, "inactive"),
+        ({"options": OTHER, "desiredState": "loaded"}, 204, "loaded"),
+        ({}, 409, "loaded"),
     ):
         assert call.put("a.service", **members).status == status, members
-    assert call.unit("a.service")["desiredState"] == "loaded"
+        assert call.unit("a.service")["desiredState"] == state, members
     assert call.unit("a.service")["options"] == OTHER
     assert [call("DELETE", "/fleet/v1/units/a.service").status for _time in range(2)] == [204, 404]
