@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -52,6 +54,11 @@ class Node:
     @property
     def machine_id(self) -> str:
         return self.run("cat", "/etc/machine-id")
+
+    @property
+    def address(self) -> str:
+        form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        return _docker("inspect", f"--format={form}", self.name).strip()
 
     def running(self) -> str:
         """Units with their invocation ids, and containers with their ids and start times."""
@@ -180,6 +187,38 @@ class Lab:
 
     def stays(self, before: Running, seconds: float) -> None:
         stays(self.nodes, before, seconds)
+
+    @contextmanager
+    def under_load(self) -> Iterator[None]:
+        """Use the site and its nodes' APIs meanwhile, some 20 times a second; every page has to come."""
+        balancer = next(node for node in self.nodes if "nginx-loadbalancer.service" in node.active_units())
+        ended, pages, failures = threading.Event(), [0], []
+
+        def use() -> None:
+            while not ended.wait(0.05):
+                try:
+                    with urllib.request.urlopen(f"http://{balancer.address}/", timeout=3) as answer:
+                        answer.read()
+                        pages[0] += 1
+                except OSError as error:
+                    failures.append(str(error))
+
+        def ask() -> None:
+            # What an API that restarts answers is not the point, but that it is asked.
+            while not ended.is_set():
+                for node in self.nodes:
+                    node.api("GET", "state")
+
+        threads = [threading.Thread(target=target) for target in (use, ask)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            for thread in threads:
+                thread.join(30)
+        assert pages[0] and not failures, f"{len(failures)} of {len(failures) + pages[0]} pages failed: {failures[:3]}"
 
     def etcd_leader(self) -> Node | None:
         """The node whose member leads; None while there is none."""

@@ -44,17 +44,18 @@ def test_every_node_is_cut_off_from_etcd_for_less_than_the_ttl(lab: Lab, before:
     lab.stays(before, 0)
 
 
-def test_the_daemon_is_killed_restarted_and_upgraded(lab: Lab, before: Running) -> None:
-    for node in lab.nodes:
-        node.kill("fleet")
-    lab.settle()
-    lab.stays(before, 0)
-    for node in lab.nodes:
-        with _upgraded(node):
+def test_the_daemon_is_killed_restarted_and_upgraded_under_load(lab: Lab, before: Running) -> None:
+    with lab.under_load():
+        for node in lab.nodes:
+            node.kill("fleet")
+        lab.settle()
+        lab.stays(before, 0)
+        for node in lab.nodes:
+            with _upgraded(node):
+                node.run("systemctl", "restart", "fleet")
+                lab.stays(before, 0)
             node.run("systemctl", "restart", "fleet")
-            lab.stays(before, 0)
-        node.run("systemctl", "restart", "fleet")
-    lab.settle()
+        lab.settle()
     lab.stays(before, 0)
 
 
