@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -125,12 +126,28 @@ def inspect_image(client: Any, name: str) -> Any:
 
 def inspect_container(client: Any, name: str) -> Any:
     """What the engine knows about the container of this name, None when there is none."""
+    found = inspect_container_by_id(client, name)
+    # The engine also takes the beginning of an id for a name.
+    return found if found is not None and found["Name"] == f"/{name}" else None
+
+
+def inspect_container_by_id(client: Any, identity: str) -> Any:
+    """What the engine knows about the container of this id or name, None when there is none."""
     try:
-        found = client.inspect_container(name)
+        return client.inspect_container(identity)
     except docker.errors.NotFound:
         return None
-    # The engine also takes the beginning of an id for a name.
-    return found if found["Name"] == f"/{name}" else None
+
+
+def is_image_id(name: str) -> bool:
+    """Whether an image is named by its id, which no registry knows."""
+    return name.startswith("sha256:") or re.fullmatch("[0-9a-f]{64}", name) is not None
+
+
+def update_container(client: Any, identity: str, host: dict[str, Any]) -> Any:
+    """Give a container new limits, named as in HostConfig; the SDK's own call knows neither NanoCpus nor PidsLimit."""
+    answer = client._post_json(client._url("/containers/{0}/update", identity), data=host)
+    return client._result(answer, True)
 
 
 def pull(client: Any, name: str) -> None:

@@ -10,6 +10,7 @@ or a plain value.
 
 from __future__ import annotations
 
+import os.path
 import re
 from typing import Any
 
@@ -17,6 +18,9 @@ COMPARISONS = ("strict", "allow_more_present", "ignore")
 
 SIZE = re.compile(r"^(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?$", re.IGNORECASE)
 SIZE_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+
+DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s|us|ns)")
+DURATION_UNITS = {"h": 3600 * 10**9, "m": 60 * 10**9, "s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 
 
 def matches(wanted: Any, found: Any, comparison: str = "strict") -> bool:
@@ -47,6 +51,27 @@ def size(text: str) -> int:
     if not match:
         raise ValueError(f"{text!r} is not a size; write a number with an optional k, m, g or t, such as 512m")
     return int(float(match.group(1)) * SIZE_UNITS[match.group(2).lower()])
+
+
+def nanoseconds(text: str) -> int:
+    """Nanoseconds of a duration such as 30s, 1m30s or 500ms. Raises ValueError."""
+    parts = DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(
+            f"{text!r} is not a duration; write numbers with the units h, m, s, ms, us or ns, such as 1m30s"
+        )
+    return sum(round(float(number) * DURATION_UNITS[unit]) for number, unit in parts)
+
+
+def duration(count: int) -> str:
+    """The text of a number of nanoseconds, in the largest unit up to seconds that loses nothing."""
+    unit = next(unit for unit in ("s", "ms", "us", "ns") if count % DURATION_UNITS[unit] == 0)
+    return f"{count // DURATION_UNITS[unit]}{unit}"
+
+
+def directory(path: str) -> str:
+    """A path without what makes no difference, such as a slash at its end; empty stays empty."""
+    return os.path.normpath(path) if path else ""
 
 
 def text_dict(value: dict[str, Any]) -> dict[str, str]:

@@ -11,41 +11,73 @@ from typing import Any
 
 from ansible_collections.flagship.coreos.plugins.module_utils.docker_compare import matches, text_dict
 
-IPAM_KEYS = {"subnet": "Subnet", "gateway": "Gateway", "ip_range": "IPRange"}
+IPAM_KEYS = {"subnet": "Subnet", "gateway": "Gateway", "ip_range": "IPRange", "aux_addresses": "AuxiliaryAddresses"}
+
+# The options that a network keeps as long as it exists, besides ipam: where the engine reports them, and what it
+# reports when nothing was asked for.
+FIXED: dict[str, tuple[str, Any]] = {
+    "driver": ("Driver", ""),
+    "internal": ("Internal", False),
+    "attachable": ("Attachable", False),
+    "enable_ipv6": ("EnableIPv6", False),
+    "labels": ("Labels", {}),
+    "options": ("Options", {}),
+}
+# Engines add driver options of their own, such as com.docker.network.enable_ipv6.
+LOOSE = ("options",)
 
 
 def prepared(params: dict[str, Any]) -> dict[str, Any]:
-    """The module's options, with addresses checked and texts made of labels and options. Raises ValueError."""
+    """The module's options, with addresses in one form and texts made of labels and options. Raises ValueError."""
     result = dict(params)
-    for entry in params["ipam"] or []:
-        subnet = ipaddress.ip_network(entry["subnet"])
-        if entry["gateway"] and ipaddress.ip_address(entry["gateway"]) not in subnet:
-            raise ValueError(
-                f"the gateway {entry['gateway']} is not in the subnet {subnet}; choose an address inside it"
-            )
-        span = entry["ip_range"] and ipaddress.ip_network(entry["ip_range"])
-        if span and not (span.network_address in subnet and span.broadcast_address in subnet):
-            raise ValueError(f"the ip_range {span} is not in the subnet {subnet}; choose a part of it")
-    for name in ("labels", "options"):
+    for name in ("labels", "options", "ipam_options"):
         if params[name] is not None:
             result[name] = text_dict(params[name])
+    if params["ipam"] is not None:
+        result["ipam"] = [_pool(entry) for entry in params["ipam"]]
+    twice = {name for name in params["connected"] or [] if params["connected"].count(name) > 1}
+    if twice:
+        raise ValueError(f"connected names {', '.join(sorted(twice))} twice; keep one of each")
+    if params["appends"] and params["connected"] is None:
+        raise ValueError("appends only means something with connected; set that or leave it out")
     return result
+
+
+def _pool(entry: dict[str, Any]) -> dict[str, Any]:
+    subnet = ipaddress.ip_network(entry["subnet"])
+    pool: dict[str, Any] = {"subnet": str(subnet)}
+    if entry.get("gateway"):
+        pool["gateway"] = _inside(subnet, "gateway", entry["gateway"])
+    if entry.get("ip_range"):
+        span = ipaddress.ip_network(entry["ip_range"])
+        if not (span.network_address in subnet and span.broadcast_address in subnet):
+            raise ValueError(f"the ip_range {span} is not in the subnet {subnet}; choose a part of it")
+        pool["ip_range"] = str(span)
+    if entry.get("aux_addresses"):
+        pool["aux_addresses"] = {
+            str(name): _inside(subnet, f"aux_addresses entry {name}", address)
+            for name, address in sorted(entry["aux_addresses"].items())
+        }
+    return pool
+
+
+def _inside(subnet: Any, name: str, text: Any) -> str:
+    address = ipaddress.ip_address(str(text))
+    if address not in subnet:
+        raise ValueError(f"the {name} {address} is not in the subnet {subnet}; choose an address inside it")
+    return str(address)
 
 
 def differences(params: dict[str, Any], network: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """The options that were given and that the network does not have: name to (found, wanted)."""
-    found: dict[str, Any] = {
-        "driver": network["Driver"],
-        "internal": bool(network.get("Internal")),
-        "labels": network.get("Labels") or {},
-        "options": network.get("Options") or {},
-    }
-    # Engines add driver options of their own, such as com.docker.network.enable_ipv6.
-    loose = {"options": "allow_more_present"}
+    ipam = network.get("IPAM") or {}
+    found: dict[str, Any] = {name: network.get(key) or empty for name, (key, empty) in FIXED.items()}
+    found["ipam_driver"], found["ipam_options"] = ipam.get("Driver") or "default", ipam.get("Options") or {}
     result = {
         name: (found[name], params[name])
         for name in found
-        if params[name] is not None and not matches(params[name], found[name], loose.get(name, "strict"))
+        if params[name] is not None
+        and not matches(params[name], found[name], "allow_more_present" if name in LOOSE else "strict")
     }
     if params["ipam"] is not None:
         wanted, present = _ipam(params["ipam"]), _found_ipam(params["ipam"], network)
@@ -54,45 +86,53 @@ def differences(params: dict[str, Any], network: dict[str, Any]) -> dict[str, tu
     return result
 
 
-def _ipam(entries: list[dict[str, Any]]) -> list[dict[str, str]]:
-    """The entries in a fixed order, with the members that were given."""
-    given = [{key: entry[key] for key in IPAM_KEYS if entry.get(key)} for entry in entries]
-    return sorted(given, key=lambda entry: entry["subnet"])
+def _ipam(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The entries in a fixed order."""
+    return sorted(entries, key=lambda entry: str(entry.get("subnet", "")))
 
 
-def _found_ipam(wanted: list[dict[str, Any]], network: dict[str, Any]) -> list[dict[str, str]]:
+def _found_ipam(wanted: list[dict[str, Any]], network: dict[str, Any]) -> list[dict[str, Any]]:
     """The network's entries; of a wanted subnet, only the members that were given."""
-    given = {entry["subnet"]: {key for key in IPAM_KEYS if entry.get(key)} for entry in wanted}
+    given = {entry["subnet"]: entry.keys() for entry in wanted}
     entries = []
-    for config in network.get("IPAM", {}).get("Config") or []:
+    for config in (network.get("IPAM") or {}).get("Config") or []:
         entry = {key: config[name] for key, name in IPAM_KEYS.items() if config.get(name)}
-        keys = given.get(entry.get("subnet", ""), set(IPAM_KEYS))
+        if "gateway" in entry:
+            # Some drivers report it with the length of the prefix.
+            entry["gateway"] = entry["gateway"].partition("/")[0]
+        keys = given.get(entry.get("subnet", ""), IPAM_KEYS.keys())
         entries.append({key: value for key, value in entry.items() if key in keys})
-    return sorted(entries, key=lambda entry: entry.get("subnet", ""))
+    return _ipam(entries)
+
+
+def membership(params: dict[str, Any], members: list[str]) -> tuple[list[str], list[str]]:
+    """The containers to connect and those to disconnect, from the names of those that are in the network."""
+    wanted = params["connected"]
+    if wanted is None:
+        return [], []
+    gone = [] if params["appends"] else [name for name in members if name not in wanted]
+    return [name for name in wanted if name not in members], gone
 
 
 def create_request(params: dict[str, Any], network: dict[str, Any] | None = None) -> dict[str, Any]:
     """The arguments for APIClient.create_network from options as prepared; what is not given is as in the network."""
     request: dict[str, Any] = request_like(network or {"Driver": "bridge"})
-    request.update(
-        (name, params[name]) for name in ("driver", "internal", "labels", "options") if params[name] is not None
-    )
+    request.update((name, params[name]) for name in FIXED if params[name] is not None)
+    ipam: dict[str, Any] = {}
     if params["ipam"]:
-        config = [{IPAM_KEYS[key]: value for key, value in entry.items()} for entry in _ipam(params["ipam"])]
-        request["ipam"] = {"Driver": "default", "Config": config}
+        ipam["Config"] = [{IPAM_KEYS[key]: value for key, value in pool.items()} for pool in _ipam(params["ipam"])]
+    for name, key in (("ipam_driver", "Driver"), ("ipam_options", "Options")):
+        if params[name] is not None:
+            ipam[key] = params[name]
+    if ipam:
+        request["ipam"] = {"Driver": "default", **(request["ipam"] or {}), **ipam}
     return request
 
 
 def request_like(network: dict[str, Any]) -> dict[str, Any]:
     """The arguments for APIClient.create_network that make a network as the engine reports it."""
-    return {
-        "driver": network["Driver"],
-        "internal": bool(network.get("Internal")),
-        "labels": network.get("Labels") or {},
-        "options": network.get("Options") or {},
-        "ipam": network.get("IPAM"),
-        "enable_ipv6": bool(network.get("EnableIPv6")),
-    }
+    request = {name: network.get(key) or empty for name, (key, empty) in FIXED.items()}
+    return {**request, "ipam": network.get("IPAM")}
 
 
 def overlapping(params: dict[str, Any], networks: list[dict[str, Any]]) -> str:
@@ -106,16 +146,3 @@ def overlapping(params: dict[str, Any], networks: list[dict[str, Any]]) -> str:
                 if network["Name"] != params["name"] and wanted.version == subnet.version and wanted.overlaps(subnet):
                     found.append(f"{wanted} overlaps with {subnet} of the network {network['Name']}")
     return ", ".join(found)
-
-
-def endpoint_again(endpoint: dict[str, Any], container_id: str, subnets: list[str]) -> dict[str, Any]:
-    """The arguments that connect a container as it was; a fixed address only where one of the subnets still has it."""
-    again: dict[str, Any] = {}
-    # Before API 1.44 the engine adds the beginning of the container's id.
-    aliases = [alias for alias in endpoint.get("Aliases") or [] if alias != container_id[:12]]
-    if aliases:
-        again["aliases"] = aliases
-    address = (endpoint.get("IPAMConfig") or {}).get("IPv4Address")
-    if address and any(ipaddress.ip_address(address) in ipaddress.ip_network(subnet) for subnet in subnets):
-        again["ipv4_address"] = address
-    return again

@@ -13,10 +13,10 @@ description:
   - Creates, replaces, updates, starts, stops and removes one container, so that it is as the options say.
   - Only options that are given are compared with the container. An option that is given is compared exactly.
     Environment, labels and volumes that the image brings along are taken into account. O(comparisons) loosens this.
-  - O(memory) and O(restart_policy) change while the container runs, and so do its O(networks). Any other difference
-    replaces the container.
+  - Limits (O(memory), O(memory_reservation), O(memory_swap), O(cpus), O(cpu_shares), O(cpuset_cpus), O(pids_limit)),
+    O(restart_policy) and the O(networks) change while the container runs. Any other difference replaces the container.
   - A replacement is created beside the old container before that is stopped. When the new one cannot be created or
-    started, the old one is put back as it was, and the task fails.
+    started, or does not become healthy with O(state=healthy), the old one is put back as it was, and the task fails.
   - A replaced container has the options of this task only, so always give all of them.
 author:
   - The flagship.coreos contributors (@flagship-coreos)
@@ -37,7 +37,7 @@ attributes:
   idempotent:
     support: partial
     details:
-      - With O(recreate=true) the container is replaced on every run.
+      - With O(recreate=true) the container is replaced, with O(restart=true) restarted on every run.
 options:
   name:
     description:
@@ -49,11 +49,19 @@ options:
       - V(present) means that the container exists as described. A new one is not started, one that is replaced keeps
         running when it ran before.
       - V(started) means that it also runs. A paused container continues.
+      - V(healthy) means that it also passes its health check. The module waits for that, up to O(healthy_wait_timeout),
+        and fails at once when the container has ended or the engine calls it unhealthy. A container without a health
+        check is healthy when it runs. In check mode the module does not wait.
       - V(stopped) means that it exists as described and does not run.
       - V(absent) means that there is no such container.
     type: str
-    choices: [absent, present, started, stopped]
+    choices: [absent, present, started, stopped, healthy]
     default: started
+  healthy_wait_timeout:
+    description:
+      - Seconds that a container may take to become healthy with O(state=healthy). V(0) looks once.
+    type: float
+    default: 300
   image:
     description:
       - Name or ID of the image.
@@ -83,6 +91,12 @@ options:
       - Environment variables, as a mapping of names to texts.
       - Put values in quotes that YAML would take for something else, such as V(yes) or V(1.10).
     type: dict
+  env_file:
+    description:
+      - A file with environment variables, one C(NAME=VALUE) in a line, on the machine where the module runs. Empty lines
+        and lines that begin with C(#) are left out, values are taken as they are.
+      - O(env) wins over the file. Both count as O(env) in O(comparisons).
+    type: path
   labels:
     description:
       - Labels, as a mapping of names to texts.
@@ -100,10 +114,74 @@ options:
       - Modes are separated by commas, for example V(ro) or V(rw,rshared).
     type: list
     elements: str
+  mounts:
+    description:
+      - What to mount, in the long form. Unlike O(volumes), a bind mount needs a source that exists.
+      - None of O(volumes), O(mounts) and O(tmpfs) may share a place with another.
+    type: list
+    elements: dict
+    suboptions:
+      target:
+        description:
+          - Path inside the container.
+        type: str
+        required: true
+      type:
+        description:
+          - V(bind) is a path of the host, V(volume) a volume of the engine, V(tmpfs) a file system in memory.
+        type: str
+        choices: [bind, volume, tmpfs]
+        default: volume
+      source:
+        description:
+          - Absolute path of the host, or name of the volume. Without it, a volume has no name.
+        type: str
+      read_only:
+        description:
+          - Whether the container can only read there.
+        type: bool
+      propagation:
+        description:
+          - How mounts below a bind mount travel between host and container. The engine's own value is V(rprivate).
+        type: str
+        choices: [private, rprivate, shared, rshared, slave, rslave]
+      no_copy:
+        description:
+          - Whether a new volume stays empty instead of getting what the image has at that place.
+        type: bool
+      labels:
+        description:
+          - Labels that a new volume gets, as a mapping of names to texts. A volume that exists keeps its own.
+        type: dict
+      volume_driver:
+        description:
+          - The driver that makes a new volume.
+        type: str
+      volume_options:
+        description:
+          - Options of the driver for a new volume, as a mapping of names to texts. Those that look like a secret are
+            hidden in results.
+        type: dict
+      tmpfs_size:
+        description:
+          - The most that a file system in memory holds, such as V(64m), in powers of 1024.
+        type: str
+      tmpfs_mode:
+        description:
+          - Octal mode of the directory, in quotes, such as V('1777').
+        type: str
   tmpfs:
     description:
       - File systems in memory, as a list of C(PATH[:OPTIONS]) or as a mapping of paths to options.
     type: raw
+  read_only:
+    description:
+      - Whether the container's own file system cannot be written. O(volumes), O(mounts) and O(tmpfs) can.
+    type: bool
+  shm_size:
+    description:
+      - Size of C(/dev/shm), such as V(128m), in powers of 1024. V(0) means the engine's own, 64 MiB.
+    type: str
   networks:
     description:
       - The networks that the container is connected to, and no others. They must exist.
@@ -121,6 +199,10 @@ options:
       ipv4_address:
         description:
           - Fixed IPv4 address of the container in the network.
+        type: str
+      ipv6_address:
+        description:
+          - Fixed IPv6 address of the container in the network.
         type: str
       aliases:
         description:
@@ -162,15 +244,41 @@ options:
       - Whether the container has a cgroup name space of its own (V(private)) or that of the host (V(host)).
     type: str
     choices: [private, host]
+  pid_mode:
+    description:
+      - Whose processes the container sees, V(host), V(container:NAME) or empty for its own.
+    type: str
+  ipc_mode:
+    description:
+      - Whose shared memory and semaphores the container uses, V(private), V(shareable), V(host), V(none) or
+        V(container:NAME).
+    type: str
   devices:
     description:
       - Devices of the host that the container sees, each as C(/HOST/PATH[:/PATH[:PERMISSIONS]]), with permissions
         V(rwm).
     type: list
     elements: str
+  sysctls:
+    description:
+      - Kernel settings of the container's name spaces, as a mapping of names to texts, such as
+        C(net.core.somaxconn).
+    type: dict
+  ulimits:
+    description:
+      - Limits of the container's processes, each as C(NAME:SOFT[:HARD]), such as V(nofile:1024:4096). V(-1) means no
+        limit.
+      - An engine that has default limits of its own adds these; then compare with V(allow_more_present).
+    type: list
+    elements: str
   dns:
     description:
       - Addresses of name servers.
+    type: list
+    elements: str
+  dns_search:
+    description:
+      - Domains in which names without a dot are looked up.
     type: list
     elements: str
   extra_hosts:
@@ -185,14 +293,75 @@ options:
     description:
       - The user (and group) that the command runs as, by name or number, as C(USER[:GROUP]).
     type: str
+  groups:
+    description:
+      - Further groups of that user, by name or number.
+    type: list
+    elements: str
   working_dir:
     description:
       - The directory that the command starts in.
     type: str
+  healthcheck:
+    description:
+      - How the engine finds out whether the container is healthy. What is not given is the image's own.
+      - Durations are numbers with the units V(h), V(m), V(s), V(ms), V(us) or V(ns), such as V(1m30s).
+    type: dict
+    suboptions:
+      test:
+        description:
+          - The check, as text for the container's shell, or as a list that begins with V(CMD), V(CMD-SHELL) or V(NONE).
+            C([NONE]) switches the image's check off.
+        type: raw
+      interval:
+        description:
+          - Time from one check to the next. The engine's own value is 30s.
+        type: str
+      timeout:
+        description:
+          - Time after which a check has failed. The engine's own value is 30s.
+        type: str
+      start_period:
+        description:
+          - Time from the start in which failed checks do not count.
+        type: str
+      start_interval:
+        description:
+          - Time from one check to the next during O(healthcheck.start_period). Needs Docker 25 or newer.
+        type: str
+      retries:
+        description:
+          - Number of checks in a row that have to fail before the container is unhealthy. The engine's own value is 3.
+        type: int
   memory:
     description:
       - The most memory that the container may use, such as V(512m) or V(2g), in powers of 1024. V(0) means no limit.
     type: str
+  memory_reservation:
+    description:
+      - The memory that the container is held to when the host runs short, written as O(memory). V(0) means no limit.
+    type: str
+  memory_swap:
+    description:
+      - The most memory and swap together, written as O(memory), which is needed with it. V(-1) means no limit, V(0)
+        twice O(memory).
+    type: str
+  cpus:
+    description:
+      - How many processors the container may keep busy, such as V(1.5). V(0) means no limit.
+    type: float
+  cpu_shares:
+    description:
+      - The container's weight when processors are scarce. The engine's own value is 1024, which V(0) stands for.
+    type: int
+  cpuset_cpus:
+    description:
+      - The processors that the container may use, such as V(0-2,4). Empty means all.
+    type: str
+  pids_limit:
+    description:
+      - The most processes and threads. V(0) and V(-1) mean no limit.
+    type: int
   restart_policy:
     description:
       - What the engine does when the container's process ends.
@@ -221,7 +390,7 @@ options:
     type: str
   log_options:
     description:
-      - Options of the log driver, as a mapping of names to texts.
+      - Options of the log driver, as a mapping of names to texts. Those that look like a secret are hidden in results.
     type: dict
   keep_volumes:
     description:
@@ -233,12 +402,19 @@ options:
       - Whether to replace the container even if nothing differs.
     type: bool
     default: false
+  restart:
+    description:
+      - Whether to restart a container that runs, with O(state=started) or O(state=healthy). One that is created, started
+        or replaced anyway is not restarted as well.
+    type: bool
+    default: false
   comparisons:
     description:
       - How to compare an option, as a mapping of names of options to one of the following.
       - V(strict) is the default and asks for exactly the wanted value.
       - V(allow_more_present) accepts further entries of a list or mapping, V(ignore) accepts anything.
-      - Besides options that describe the container, V(image) and V(networks) can be named.
+      - Besides options that describe the container, V(image) and V(networks) can be named. V(*) stands for everything
+        that is not named.
     type: dict
     default: {}
 seealso:
@@ -291,6 +467,38 @@ EXAMPLES = r"""
     comparisons:
       labels: allow_more_present
 
+- name: Run a service that writes nothing but its volume, and wait until it answers
+  flagship.coreos.docker_container:
+    name: api
+    image: example/api:3
+    state: healthy
+    healthy_wait_timeout: 60
+    healthcheck:
+      test: [CMD, /bin/api, --check]
+      interval: 5s
+      retries: 3
+    read_only: true
+    mounts:
+      - target: /var/lib/api
+        source: api-data
+      - target: /etc/api
+        type: bind
+        source: /srv/api/etc
+        read_only: true
+    tmpfs: [/tmp]
+    cap_drop: [ALL]
+    memory: 256m
+    cpus: 0.5
+    pids_limit: 100
+    env_file: /srv/api/environment
+
+- name: Make sure that a container runs, and touch nothing else of it
+  flagship.coreos.docker_container:
+    name: web
+    image: nginx:1.28
+    comparisons:
+      "*": ignore
+
 - name: Remove the container with its volumes
   flagship.coreos.docker_container:
     name: web
@@ -322,58 +530,65 @@ actions:
       start: true
 """
 
-import contextlib
-import time
+
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flagship.coreos.plugins.module_utils.docker import (
-    DockerError,
     argument_spec,
     connect,
     errors_as_sentences,
     inspect_container,
-    inspect_image,
-    pull,
-    reason,
 )
-from ansible_collections.flagship.coreos.plugins.module_utils.docker_plan import (
-    NEW,
-    PREVIOUS,
-    Action,
-    Plan,
-    Situation,
-    create_body,
-    decide,
-    diff,
-    network_actions,
-    prepared,
-    redacted,
-    start_failure,
-    update_body,
-)
-
-with contextlib.suppress(ImportError):  # connect() reports it
-    from docker.errors import APIError, NotFound
+from ansible_collections.flagship.coreos.plugins.module_utils.docker_container import Container
+from ansible_collections.flagship.coreos.plugins.module_utils.docker_diff import diff, redacted
+from ansible_collections.flagship.coreos.plugins.module_utils.docker_options_process import env_file_entries
+from ansible_collections.flagship.coreos.plugins.module_utils.docker_params import check_engine, prepared
+from ansible_collections.flagship.coreos.plugins.module_utils.docker_plan import Plan, decide
 
 OPTIONS: dict[str, Any] = {
     "name": {"type": "str", "required": True},
-    "state": {"type": "str", "choices": ["absent", "present", "started", "stopped"], "default": "started"},
+    "state": {"type": "str", "choices": ["absent", "present", "started", "stopped", "healthy"], "default": "started"},
+    "healthy_wait_timeout": {"type": "float", "default": 300},
     "image": {"type": "str"},
     "pull": {"type": "str", "choices": ["never", "missing", "always"], "default": "missing"},
     "command": {"type": "raw"},
     "entrypoint": {"type": "list", "elements": "str"},
     "env": {"type": "dict"},
+    "env_file": {"type": "path"},
     "labels": {"type": "dict"},
     "published_ports": {"type": "list", "elements": "str"},
     "volumes": {"type": "list", "elements": "str"},
+    "mounts": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "target": {"type": "str", "required": True},
+            "type": {"type": "str", "choices": ["bind", "volume", "tmpfs"], "default": "volume"},
+            "source": {"type": "str"},
+            "read_only": {"type": "bool"},
+            "propagation": {
+                "type": "str",
+                "choices": ["private", "rprivate", "shared", "rshared", "slave", "rslave"],
+            },
+            "no_copy": {"type": "bool"},
+            "labels": {"type": "dict"},
+            "volume_driver": {"type": "str"},
+            "volume_options": {"type": "dict"},
+            "tmpfs_size": {"type": "str"},
+            "tmpfs_mode": {"type": "str"},
+        },
+    },
     "tmpfs": {"type": "raw"},
+    "read_only": {"type": "bool"},
+    "shm_size": {"type": "str"},
     "networks": {
         "type": "list",
         "elements": "dict",
         "options": {
             "name": {"type": "str", "required": True},
             "ipv4_address": {"type": "str"},
+            "ipv6_address": {"type": "str"},
             "aliases": {"type": "list", "elements": "str"},
         },
     },
@@ -384,13 +599,36 @@ OPTIONS: dict[str, Any] = {
     "privileged": {"type": "bool"},
     "security_opts": {"type": "list", "elements": "str"},
     "cgroupns_mode": {"type": "str", "choices": ["private", "host"]},
+    "pid_mode": {"type": "str"},
+    "ipc_mode": {"type": "str"},
     "devices": {"type": "list", "elements": "str"},
+    "sysctls": {"type": "dict"},
+    "ulimits": {"type": "list", "elements": "str"},
     "dns": {"type": "list", "elements": "str"},
+    "dns_search": {"type": "list", "elements": "str"},
     "extra_hosts": {"type": "dict"},
     "init": {"type": "bool"},
     "user": {"type": "str"},
+    "groups": {"type": "list", "elements": "str"},
     "working_dir": {"type": "str"},
+    "healthcheck": {
+        "type": "dict",
+        "options": {
+            "test": {"type": "raw"},
+            "interval": {"type": "str"},
+            "timeout": {"type": "str"},
+            "start_period": {"type": "str"},
+            "start_interval": {"type": "str"},
+            "retries": {"type": "int"},
+        },
+    },
     "memory": {"type": "str"},
+    "memory_reservation": {"type": "str"},
+    "memory_swap": {"type": "str"},
+    "cpus": {"type": "float"},
+    "cpu_shares": {"type": "int"},
+    "cpuset_cpus": {"type": "str"},
+    "pids_limit": {"type": "int"},
     "restart_policy": {"type": "str", "choices": ["no", "on-failure", "always", "unless-stopped"]},
     "restart_retries": {"type": "int"},
     "stop_signal": {"type": "str"},
@@ -400,241 +638,57 @@ OPTIONS: dict[str, Any] = {
     "log_options": {"type": "dict"},
     "keep_volumes": {"type": "bool", "default": True},
     "recreate": {"type": "bool", "default": False},
+    "restart": {"type": "bool", "default": False},
     "comparisons": {"type": "dict", "default": {}},
 }
 
 
-class Container:
-    """The container's side of the engine: finds the situation and carries out a plan."""
+def variables(path: str) -> dict[str, str]:
+    """The variables in an environment file."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return dict(env_file_entries(file.read(), path))
+    except UnicodeDecodeError:
+        raise ValueError(f"env_file {path} is not text in UTF-8; save it as such") from None
 
-    def __init__(self, client: Any, params: dict[str, Any]) -> None:
-        self.client = client
-        self.params = params
-        self.name = params["name"]
-        self.host = params["docker_host"]
 
-    def situation(self) -> tuple[Situation, list[Action]]:
-        """What the engine has, and the action that puts back a container whose replacement was cut short."""
-        container = inspect_container(self.client, self.name)
-        previous = inspect_container(self.client, self.name + PREVIOUS)
-        new = inspect_container(self.client, self.name + NEW)
-        restore = []
-        if container is None and previous is not None:
-            restore = [Action("restore", {"name": self.name + PREVIOUS})]
-            container, previous = previous, None
-        image = inspect_image(self.client, container["Image"]) if container else None
-        return (
-            Situation(
-                container=container,
-                image=(image or {}).get("Config") or {},
-                new=new is not None,
-                previous=previous is not None,
-            ),
-            restore,
-        )
-
-    def find_image(self, container: dict[str, Any] | None, check: bool) -> tuple[str | None, list[Action]]:
-        """The id of the wanted image (None: check mode would have to pull it first), and what was pulled."""
-        name, policy = self.params["image"], self.params["pull"]
-        if not name:
-            if container is None:
-                raise DockerError(
-                    f"The container {self.name} does not exist on {self.host}; set image to have it created."
-                )
-            self.params["image"] = self.keep_image(container)
-            return container["Image"], []
-        found = inspect_image(self.client, name)
-        is_id = name.startswith("sha256:")
-        if found is None and (policy == "never" or is_id):
-            raise DockerError(
-                f"The image {name} for the container {self.name} is not on {self.host}; bring it there with"
-                " flagship.coreos.docker_image" + ("." if is_id else ", or set pull to missing.")
-            )
-        if is_id or (found is not None and (policy != "always" or check)):
-            return found["Id"], []
-        if not check:
-            pull(self.client, name)
-        after = found if check else inspect_image(self.client, name)
-        changed = after is None or found is None or after["Id"] != found["Id"]
-        return after and after["Id"], [Action("pull", {"image": name})] if changed else []
-
-    def keep_image(self, container: dict[str, Any]) -> str:
-        """The name of the container's image, or its id when that name is another image's now."""
-        name: str = container["Config"]["Image"]
-        image = inspect_image(self.client, name)
-        return name if image and image["Id"] == container["Image"] else container["Image"]
-
-    def carry_out(self, plan: Plan, situation: Situation) -> None:
-        """Do what the plan says. Raises DockerError; what was there before is there still then."""
-        container = situation.container
-        identity = container["Id"] if container else ""
-        created = False
-        for action in plan.actions:
-            if action.kind == "create":
-                identity, created = self.create(self.name), True
-            elif action.kind == "replace":
-                identity = self.replace(container, action.detail["start"])
-            elif action.kind == "update":
-                self.update(identity, action.detail["options"])
-            elif action.kind == "start":
-                self.start(identity, remove=created)
-            elif action.kind == "stop":
-                self.stop(container)
-            elif action.kind == "unpause":
-                self.client.unpause(identity)
-            elif action.kind == "remove":
-                self.remove(action.detail["name"])
-            elif action.kind == "restore":
-                self.client.rename(identity, self.name)
-            else:
-                self.connect(identity, action)
-
-    def create(self, name: str) -> str:
-        """Create a container with all of its networks and return its id; nothing stays when that fails."""
-        try:
-            identity: str = self.client.create_container_from_config(create_body(self.params), name=name)["Id"]
-        except APIError as error:
-            why = reason(error)
-            if error.status_code == 409 and "name" in why:
-                why = f"the name {name} was taken meanwhile; choose another name or remove the container that has it"
-            raise DockerError(f"The container {self.name} could not be created on {self.host}: {why}.") from error
-        try:
-            for action in network_actions(self.params, self.client.inspect_container(identity)):
-                self.connect(identity, action)
-        except Exception:
-            self.client.remove_container(identity, v=True, force=True)
-            raise
-        return identity
-
-    def replace(self, old: dict[str, Any], start: bool) -> str:
-        """Put a new container in the place of an old one and return its id; the old one is put back when that fails."""
-        identity = self.create(self.name + NEW)
-        try:
-            self.stop(old)
-            self.rename(old["Id"], self.name + PREVIOUS)
-            self.client.rename(identity, self.name)
-            if start:
-                self.start(identity)
-        except Exception as error:
-            self.client.remove_container(identity, v=True, force=True)
-            self.put_back(old, error)
-            raise
-        self.remove(self.name + PREVIOUS)
-        return identity
-
-    def put_back(self, old: dict[str, Any], error: Exception) -> None:
-        """Give an old container its name and its life again after error. Raises DockerError when that fails, too."""
-        try:
-            with contextlib.suppress(NotFound):  # one that removes itself when it stops
-                if self.client.inspect_container(old["Id"])["Name"] != f"/{self.name}":
-                    self.client.rename(old["Id"], self.name)
-                if old["State"]["Running"]:
-                    self.client.start(old["Id"])
-                if old["State"]["Paused"]:
-                    self.client.pause(old["Id"])
-        except APIError as second:
-            raise DockerError(
-                f"{reason(error)} Putting the previous container {old['Id'][:12]} back failed as well "
-                f"({reason(second)}); run the task again when the cause is gone."
-            ) from second
-
-    def rename(self, identity: str, name: str) -> None:
-        """Rename a container if it still exists; one may remove itself when it stops."""
-        with contextlib.suppress(NotFound):
-            self.client.rename(identity, name)
-
-    def start(self, identity: str, remove: bool = False) -> None:
-        """Start a container. When that fails, remove it if told so, and raise DockerError."""
-        try:
-            self.client.start(identity)
-        except APIError as error:
-            if remove:
-                self.client.remove_container(identity, v=True, force=True)
-            raise DockerError(start_failure(self.name, self.host, reason(error))) from error
-
-    def stop(self, container: dict[str, Any]) -> None:
-        """Stop a container that may be running, paused, or waiting for its restart."""
-        if container["State"].get("Paused"):
-            self.client.unpause(container["Id"])
-        seconds = self.params["stop_timeout"]
-        if seconds is None:
-            seconds = container["Config"].get("StopTimeout")
-        if seconds is None:
-            seconds = 10
-        self.client.stop(container["Id"], timeout=0 if self.params["force_kill"] else seconds)
-
-    def remove(self, name: str) -> None:
-        """Remove a container and wait, no longer than timeout, until it is gone."""
-        try:
-            self.client.remove_container(name, v=not self.params["keep_volumes"], force=True)
-        except NotFound:
-            return
-        except APIError as error:
-            # Another client was quicker, or the container removes itself.
-            if "already in progress" not in reason(error):
-                raise
-        deadline, pause = time.monotonic() + self.params["timeout"], 0.05
-        while inspect_container(self.client, name) is not None:
-            if time.monotonic() > deadline:
-                raise DockerError(
-                    f"The container {name} on {self.host} is still being removed after {self.params['timeout']:g} s; "
-                    "look at the engine's log and run the task again."
-                )
-            time.sleep(pause)
-            pause = min(pause * 2, 1)
-
-    def update(self, identity: str, names: list[str]) -> None:
-        """Change options of a container while it exists."""
-        host = update_body(self.params, names)
-        memory = host.get("Memory")
-        # The swap limit follows the memory limit as it does when a container is created.
-        self.client.update_container(
-            identity,
-            mem_limit=memory,
-            memswap_limit=memory and memory * 2,
-            restart_policy=host.get("RestartPolicy"),
-        )
-
-    def connect(self, identity: str, action: Action) -> None:
-        """Make or break the connection to a network."""
-        detail = dict(action.detail)
-        network = detail.pop("network")
-        try:
-            if action.kind == "connect":
-                self.client.connect_container_to_network(identity, network, **detail)
-            else:
-                self.client.disconnect_container_from_network(identity, network)
-        except APIError as error:
-            done = "connected to" if action.kind == "connect" else "disconnected from"
-            raise DockerError(
-                f"The container {self.name} could not be {done} the network {network} on {self.host}: {reason(error)}."
-            ) from error
+def complete(params: dict[str, Any], client: Any) -> dict[str, Any]:
+    """The module's options as prepared, with what they refer to: the file of variables, and the ids of containers."""
+    params = dict(params)
+    if params["state"] == "absent":
+        return dict(prepared(params))
+    if params["env_file"]:
+        params["env"] = {**variables(params["env_file"]), **(params["env"] or {})}
+    params = prepared(params)
+    for option in ("network_mode", "pid_mode", "ipc_mode"):
+        kind, _colon, other = (params[option] or "").partition(":")
+        if kind == "container":
+            params[option] = f"container:{client.inspect_container(other)['Id']}"
+    check_engine(params, client.api_version)
+    return dict(params)
 
 
 def run(module: AnsibleModule, client: Any) -> dict[str, Any]:
     """Bring the container to what the module's options say and return the module's result."""
-    params = prepared(module.params)
+    params = complete(module.params, client)
     container = Container(client, params)
-    mode = params["network_mode"] or ""
-    if mode.startswith("container:"):
-        other = client.inspect_container(mode.partition(":")[2])
-        params["network_mode"] = f"container:{other['Id']}"
     situation, first = container.situation()
     if params["state"] != "absent":
-        image_id, pulled = container.find_image(situation.container, module.check_mode)
-        situation = Situation(
-            situation.container, situation.image, image_id, new=situation.new, previous=situation.previous
-        )
+        situation, pulled = container.with_image(situation, module.check_mode)
         first += pulled
     plan = decide(params, situation)
     if not module.check_mode:
         restore = [action for action in first if action.kind == "restore"]
         container.carry_out(Plan(restore + plan.actions, plan.differences), situation)
+    for warning in container.warnings:
+        module.warn(warning)
     actions = first + plan.actions
     result: dict[str, Any] = {"changed": bool(actions), "actions": [action.shown() for action in actions]}
     if module._diff:
         result["diff"] = diff(situation, plan, params)
-    found = inspect_container(client, params["name"])
+    found = situation.container
+    if not module.check_mode and (actions or params["state"] == "healthy"):
+        found = inspect_container(client, params["name"])
     if found is not None:
         result["container"] = redacted(found)
     return result

@@ -8,7 +8,15 @@ import re
 from typing import Any
 
 import pytest
-from ansible_collections.flagship.coreos.plugins.module_utils.docker_compare import matches, plain, size, text_dict
+from ansible_collections.flagship.coreos.plugins.module_utils.docker_compare import (
+    directory,
+    duration,
+    matches,
+    nanoseconds,
+    plain,
+    size,
+    text_dict,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -85,6 +93,40 @@ def test_size(text: str, expected: int) -> None:
 def test_size_names_what_is_not_a_size(text: str) -> None:
     with pytest.raises(ValueError, match=re.escape(repr(text))):
         size(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "written"),
+    [
+        ("0s", 0, "0s"),
+        ("30s", 30 * 10**9, "30s"),
+        ("1m30s", 90 * 10**9, "90s"),
+        ("1h", 3600 * 10**9, "3600s"),
+        ("1.5s", 1500 * 10**6, "1500ms"),
+        ("2m500ms", 120500 * 10**6, "120500ms"),
+        ("7us", 7000, "7us"),
+        ("1ns", 1, "1ns"),
+    ],
+)
+def test_nanoseconds(text: str, expected: int, written: str) -> None:
+    assert nanoseconds(text) == expected
+    assert duration(expected) == written
+
+
+@pytest.mark.parametrize("text", ["", "30", "s", "-1s", "1s x", "1 s", "1d"])
+def test_nanoseconds_name_what_is_not_a_duration(text: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(repr(text))):
+        nanoseconds(text)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10**15))
+def test_durations_survive(count: int) -> None:
+    assert nanoseconds(duration(count)) == count
+
+
+def test_directory() -> None:
+    assert [directory(path) for path in ("/a/", "/a//b/../c", "")] == ["/a", "/a/c", ""]
 
 
 def test_text_dict() -> None:

@@ -19,6 +19,17 @@ def empty() -> dict[str, Any]:
     return {"Config": {}, "HostConfig": {}}
 
 
+CHECK = {"test": ["CMD-SHELL", "true"], "interval": "90s", "retries": 2}
+VOLUME = {"target": "/a", "type": "volume", "source": "data"}
+DRIVEN: dict[str, Any] = {
+    "target": "/a",
+    "labels": {"n": 1},
+    "no_copy": True,
+    "volume_driver": "local",
+    "volume_options": {"o": "x"},
+}
+BIND = {"target": "/b", "type": "bind", "source": "/x"}
+
 # The option, what a user may write, and the form in which it is compared.
 CANONICAL = [
     ("hostname", "core01", "core01"),
@@ -43,6 +54,7 @@ CANONICAL = [
     ("published_ports", ["127.0.0.1:8080:80"], {"127.0.0.1:8080:80/tcp"}),
     ("published_ports", ["127.0.0.1::80"], {"127.0.0.1::80/tcp"}),
     ("published_ports", ["[::1]:8080:80"], {"[::1]:8080:80/tcp"}),
+    ("published_ports", ["[2001:DB8:0::1]::80"], {"[2001:db8::1]::80/tcp"}),
     ("published_ports", ["8080-8081:80-81"], {"8080:80/tcp", "8081:81/tcp"}),
     ("published_ports", ["8080-8089:80"], {"8080-8089:80/tcp"}),
     ("published_ports", [], set()),
@@ -71,6 +83,52 @@ CANONICAL = [
     ("restart_policy", "on-failure:3", "on-failure:3"),
     ("log_driver", "journald", "journald"),
     ("log_options", {"max-file": 3}, {"max-file": "3"}),
+    ("groups", ["audio", 20], {"audio", "20"}),
+    ("healthcheck", {"test": "true", "interval": "1m30s", "retries": 2, "timeout": None}, CHECK),
+    ("healthcheck", {"test": ["NONE"], "start_period": "1.5s"}, {"test": ["NONE"], "start_period": "1500ms"}),
+    ("healthcheck", {"test": [], "interval": "0s", "retries": 0, "start_interval": "5s"}, {"start_interval": "5s"}),
+    ("dns_search", ["b", "a"], ["b", "a"]),
+    ("mounts", [{"target": "/a/", "source": "data", "read_only": False}], {"/a": VOLUME}),
+    ("mounts", [{"target": "/b", "type": "bind", "source": "/x/", "propagation": "rprivate"}], {"/b": BIND}),
+    (
+        "mounts",
+        [{"target": "/b", "type": "bind", "source": "/x", "propagation": "shared", "read_only": True}],
+        {"/b": {**BIND, "propagation": "shared", "read_only": True}},
+    ),
+    (
+        "mounts",
+        [
+            {"target": "/c", "type": "tmpfs", "tmpfs_size": "1k", "tmpfs_mode": "755"},
+            DRIVEN,
+        ],
+        {
+            "/c": {"target": "/c", "type": "tmpfs", "tmpfs_size": 1024, "tmpfs_mode": "0755"},
+            "/a": {
+                "target": "/a",
+                "type": "volume",
+                "labels": {"n": "1"},
+                "no_copy": True,
+                "volume_driver": "local",
+                "volume_options": {"o": "x"},
+            },
+        },
+    ),
+    ("read_only", True, True),
+    ("shm_size", "1m", 1024**2),
+    ("pid_mode", "host", "host"),
+    ("ipc_mode", "shareable", "shareable"),
+    ("ipc_mode", "", "private"),
+    ("sysctls", {"net.core.somaxconn": 128}, {"net.core.somaxconn": "128"}),
+    ("ulimits", ["nofile:10:20", "nproc=5", "core:-1"], {"nofile": "10:20", "nproc": "5:5", "core": "-1:-1"}),
+    ("memory_reservation", "1k", 1024),
+    ("memory_swap", "unlimited", -1),
+    ("memory_swap", "2k", 2048),
+    ("cpus", 1.5, 1.5),
+    ("cpus", 0, 0),
+    ("cpu_shares", 512, 512),
+    ("cpuset_cpus", "0-2", "0-2"),
+    ("pids_limit", 10, 10),
+    ("pids_limit", -1, 0),
 ]
 
 
@@ -111,6 +169,17 @@ UNSET = {
         "ExtraHosts": None,
         "SecurityOpt": None,
         "Devices": [],
+        "GroupAdd": None,
+        "IpcMode": "private",
+        "PidMode": "",
+        "Ulimits": None,
+        "NanoCpus": 0,
+        "CpuShares": 0,
+        "CpusetCpus": "",
+        "PidsLimit": None,
+        "MemoryReservation": 0,
+        "MemorySwap": 0,
+        "ReadonlyRootfs": False,
         "Memory": 0,
         "LogConfig": {"Type": "json-file", "Config": {}},
         "MaskedPaths": ["/proc/kcore"],
@@ -142,6 +211,20 @@ UNSET = {
         ("log_driver", "json-file"),
         ("log_options", {}),
         ("cgroupns_mode", "private"),
+        ("groups", []),
+        ("healthcheck", {}),
+        ("dns_search", []),
+        ("mounts", []),
+        ("read_only", False),
+        ("pid_mode", ""),
+        ("ipc_mode", "private"),
+        ("sysctls", {}),
+        ("ulimits", []),
+        ("memory_reservation", "0"),
+        ("cpus", 0),
+        ("cpu_shares", 0),
+        ("cpuset_cpus", ""),
+        ("pids_limit", -1),
     ],
 )
 def test_nothing_equals_what_an_engine_reports_for_nothing(name: str, value: Any) -> None:
@@ -173,6 +256,32 @@ def test_nothing_equals_what_an_engine_reports_for_nothing(name: str, value: Any
         ("security_opts", ["systempaths=all"], "only value of systempaths is unconfined"),
         ("devices", ["fuse"], "is not a device"),
         ("memory", "lots", "'lots' is not a size"),
+        ("memory_swap", "lots", "'lots' is not a size"),
+        ("shm_size", "-1", "'-1' is not a size"),
+        ("cpus", "many", "could not convert"),
+        ("healthcheck", {"test": ["curl"]}, "the test begins with 'curl'"),
+        ("healthcheck", {"test": 5}, "the test 5 is neither text nor"),
+        ("healthcheck", {"interval": "30"}, "'30' is not a duration"),
+        ("healthcheck", {"interval": "30x"}, "'30x' is not a duration"),
+        ("healthcheck", {"timeout": "1us"}, "the timeout 1us is shorter"),
+        ("healthcheck", {"retries": -1}, "there cannot be -1 retries"),
+        ("ulimits", ["nofile"], "'nofile' is not a limit"),
+        ("ulimits", ["nofile:2:1"], "a soft limit above"),
+        ("ulimits", ["nofile:-1:1"], "a soft limit above"),
+        ("ulimits", ["nofile:1", "nofile:2"], "two limits for nofile"),
+        ("sysctls", {"a": True}, "the value of a is not text"),
+        ("mounts", [{"target": "x"}], "the target 'x' is not an absolute path"),
+        ("mounts", [{"target": "/x", "type": "bind"}], "needs a source that is an absolute path"),
+        ("mounts", [{"target": "/x", "source": "/y"}], "set type to bind"),
+        ("mounts", [{"target": "/x", "type": "tmpfs", "source": "y"}], "cannot have the source y"),
+        ("mounts", [{"target": "/x"}, {"target": "/x/"}], "two mounts are to be at /x"),
+        (
+            "mounts",
+            [{"target": "/x", "tmpfs_size": "1m"}],
+            "tmpfs_size of the mount at /x is for type tmpfs",
+        ),
+        ("mounts", [{"target": "/x", "type": "tmpfs", "tmpfs_mode": "9"}], "tmpfs_mode '9' of the mount at /x"),
+        ("mounts", [{"target": "/x", "labels": {"a": True}}], "the value of a is not text"),
     ],
 )
 def test_bad_values_are_named(name: str, value: Any, says: str) -> None:
@@ -189,6 +298,7 @@ IMAGE = {
     "User": "web",
     "WorkingDir": "/srv",
     "StopSignal": "SIGQUIT",
+    "Healthcheck": {"Test": ["CMD", "ok"], "Interval": 5 * 10**9},
 }
 
 
@@ -208,6 +318,11 @@ IMAGE = {
         ("working_dir", {"working_dir": ""}, "/srv"),
         ("stop_signal", {"stop_signal": ""}, "SIGQUIT"),
         ("hostname", {"hostname": "a"}, "a"),
+        ("healthcheck", {"healthcheck": {}}, {"test": ["CMD", "ok"], "interval": "5s"}),
+        ("healthcheck", {"healthcheck": {"test": ["NONE"]}}, {"test": ["NONE"], "interval": "5s"}),
+        ("shm_size", {"shm_size": "0"}, 64 * 1024**2),
+        ("memory_swap", {"memory_swap": "0", "memory": "1k"}, 2048),
+        ("memory_swap", {"memory_swap": "0"}, 0),
         ("security_opts", {"security_opts": ["systempaths=unconfined"], "privileged": True}, set()),
     ],
 )
@@ -234,12 +349,27 @@ def test_what_the_engine_adds_to_a_privileged_container_is_not_compared() -> Non
     assert BY_NAME["security_opts"].found({"Config": {}, "HostConfig": host}) == frozenset()
 
 
-def test_only_memory_and_restart_policy_change_in_place() -> None:
+def test_only_limits_and_the_restart_policy_change_in_place() -> None:
     updatable = {
         name for name, value, _canonical in CANONICAL if BY_NAME[name].updatable(BY_NAME[name].canonical(value))
     }
-    assert updatable == {"memory", "restart_policy"}
-    assert not BY_NAME["memory"].updatable(0), "the engine takes 0 for: leave the limit as it is"
+    assert updatable == {
+        *("memory", "memory_reservation", "memory_swap", "cpus", "cpu_shares", "cpuset_cpus"),
+        *("pids_limit", "restart_policy"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "updatable"),
+    [("memory", 0, False), ("cpus", 0.0, False), ("cpuset_cpus", "", False), ("pids_limit", 0, True)],
+)
+def test_a_limit_goes_away_in_place_only_where_the_engine_can(name: str, value: Any, updatable: bool) -> None:
+    assert BY_NAME[name].updatable(value) is updatable, "the engine takes 0 for: leave the limit as it is"
+
+
+def test_the_label_that_new_engines_give_volumes_without_a_name_is_not_compared() -> None:
+    mount = {"Type": "volume", "Target": "/a", "VolumeOptions": {"Labels": {"com.docker.volume.anonymous": ""}}}
+    assert BY_NAME["mounts"].found({"HostConfig": {"Mounts": [mount]}}) == {"/a": {"target": "/a", "type": "volume"}}
 
 
 PORTS = st.integers(1, 65535).map(str)

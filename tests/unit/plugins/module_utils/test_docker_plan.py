@@ -8,20 +8,18 @@ import re
 from typing import Any
 
 import pytest
+from ansible_collections.flagship.coreos.plugins.module_utils.docker_container import start_failure
+from ansible_collections.flagship.coreos.plugins.module_utils.docker_diff import HIDDEN, diff, redacted
 from ansible_collections.flagship.coreos.plugins.module_utils.docker_options import OPTIONS
+from ansible_collections.flagship.coreos.plugins.module_utils.docker_params import prepared
 from ansible_collections.flagship.coreos.plugins.module_utils.docker_plan import (
-    HIDDEN,
     NEW,
     PREVIOUS,
     Plan,
     Situation,
     create_body,
     decide,
-    diff,
     differences,
-    prepared,
-    redacted,
-    start_failure,
     update_body,
 )
 from hypothesis import given, settings
@@ -37,8 +35,9 @@ STATES: dict[str, dict[str, Any]] = {
 
 
 def params(**options: Any) -> dict[str, Any]:
-    names = [option.name for option in OPTIONS] + ["image", "networks", "restart_retries"]
+    names = [option.name for option in OPTIONS] + ["image", "networks", "restart_retries", "healthy_wait_timeout"]
     defaults = {"name": "web", "state": "started", "comparisons": {}, "recreate": False, "image": "web:1"}
+    defaults["restart"] = False
     return dict(prepared({**dict.fromkeys(names), **defaults, **options}))
 
 
@@ -93,6 +92,21 @@ OTHER: dict[str, Any] = {"env": {"MODE": "b"}}
         ("started", "running", OTHER, ["replace running"]),
         ("started", "running", {**OTHER, **UPDATE}, ["replace running"]),
         ("started", "running", {**SAME, "recreate": True}, ["replace running"]),
+        ("started", "running", {**SAME, "restart": True}, ["restart"]),
+        ("started", "paused", {**SAME, "restart": True}, ["unpause", "restart"]),
+        ("started", "exited", {**SAME, "restart": True}, ["start"]),
+        ("started", None, {"restart": True}, ["create", "start"]),
+        ("started", "running", {**OTHER, "restart": True}, ["replace running"]),
+        ("started", "running", {**UPDATE, "restart": True}, ["update", "restart"]),
+        ("present", "running", {**SAME, "restart": True}, []),
+        ("stopped", "exited", {**SAME, "restart": True}, []),
+        ("healthy", None, {}, ["create", "start"]),
+        ("healthy", "running", SAME, []),
+        ("healthy", "paused", SAME, ["unpause"]),
+        ("healthy", "exited", SAME, ["start"]),
+        ("healthy", "exited", UPDATE, ["update", "start"]),
+        ("healthy", "exited", OTHER, ["replace running"]),
+        ("healthy", "running", {**SAME, "restart": True}, ["restart"]),
         ("stopped", None, {}, ["create"]),
         ("stopped", "exited", SAME, []),
         ("stopped", "running", SAME, ["stop"]),
@@ -140,6 +154,9 @@ def test_what_a_replacement_cut_short_has_left_goes_away(
         ({"env": {}}, ["env"]),
         ({"env": {}, "comparisons": {"env": "allow_more_present"}}, []),
         ({"env": {"MODE": "b"}, "comparisons": {"env": "ignore"}}, []),
+        ({"env": {"MODE": "b"}, "hostname": "x", "comparisons": {"*": "ignore"}}, []),
+        ({"env": {"MODE": "b"}, "hostname": "x", "comparisons": {"*": "ignore", "env": "strict"}}, ["env"]),
+        ({"env": {}, "comparisons": {"*": "allow_more_present"}}, []),
         ({"env": {"MODE": "b"}, "hostname": "x", "memory": "1g"}, ["hostname", "env", "memory"]),
         ({"network_mode": "bridge"}, []),
         ({"network_mode": "host"}, ["network_mode"]),
@@ -155,9 +172,12 @@ def test_another_image_is_a_difference_unless_ignored(image_id: str | None) -> N
     assert kinds(decide(params(), place)) == ["replace"]
     assert kinds(decide(params(image=None), place)) == []
     assert kinds(decide(params(comparisons={"image": "ignore"}), place)) == []
+    assert kinds(decide(params(comparisons={"*": "ignore"}), place)) == []
+    assert kinds(decide(params(comparisons={"*": "ignore", "image": "strict"}), place)) == ["replace"]
 
 
 LAB = {"name": "lab", "ipv4_address": "192.0.2.11", "aliases": ["a"]}
+SIX = {"name": "lab", "ipv6_address": "2001:DB8:0::11"}
 IN_LAB = {"IPAMConfig": {"IPv4Address": "192.0.2.11"}, "Aliases": ["a", "abcdef123456"]}
 
 
@@ -175,6 +195,11 @@ IN_LAB = {"IPAMConfig": {"IPv4Address": "192.0.2.11"}, "Aliases": ["a", "abcdef1
         ([LAB], {"lab": IN_LAB, "x": {}}, {}, ["disconnect x"]),
         ([LAB], {"lab": IN_LAB, "x": {}}, {"comparisons": {"networks": "allow_more_present"}}, []),
         ([LAB], {"x": {}}, {"comparisons": {"networks": "ignore"}}, []),
+        ([LAB], {"x": {}}, {"comparisons": {"*": "ignore"}}, []),
+        ([LAB], {"lab": IN_LAB, "x": {}}, {"comparisons": {"*": "ignore", "networks": "strict"}}, ["disconnect x"]),
+        ([SIX], {"lab": {"IPAMConfig": {"IPv6Address": "2001:db8::11"}}}, {}, []),
+        ([SIX], {"lab": IN_LAB}, {}, ["disconnect lab", "connect lab"]),
+        ([{"name": "lab", "ipv6_address": ""}], {"lab": IN_LAB}, {}, []),
         ([LAB], {"lab": IN_LAB, "bridge": {}}, {"network_mode": "default"}, []),
         ([], {"bridge": {}}, {}, ["disconnect bridge"]),
         ([LAB, {"name": "b"}], {"lab": IN_LAB}, {}, ["connect b"]),
@@ -202,7 +227,15 @@ def test_a_container_that_cannot_be_connected_is_replaced(mode: str) -> None:
         ({"comparisons": {"env": "loose"}}, "the comparison 'loose' of env"),
         ({"networks": [LAB], "network_mode": "host"}, "network_mode host cannot be in networks"),
         ({"networks": [LAB, {"name": "lab"}]}, "names lab twice"),
+        ({"networks": [{"name": "a", "ipv4_address": "2001:db8::1"}]}, "ipv4_address '2001:db8::1' in the network a"),
+        ({"networks": [{"name": "a", "ipv6_address": "x"}]}, "ipv6_address 'x' in the network a is not an IPv6"),
         ({"memory": "much"}, "memory: 'much' is not a size"),
+        ({"stop_timeout": -1}, "stop_timeout is -1, but there is no negative time"),
+        ({"healthy_wait_timeout": -0.5}, "healthy_wait_timeout is -0.5"),
+        ({"volumes": ["/a:/x"], "tmpfs": ["/x/"]}, "both volumes and tmpfs want something at /x"),
+        ({"volumes": ["/x"], "mounts": [{"target": "/x/"}]}, "both volumes and mounts want something at /x"),
+        ({"mounts": [{"target": "/x"}], "tmpfs": ["/x"]}, "both mounts and tmpfs want something at /x"),
+        ({"comparisons": {"*": "loose"}}, "the comparison 'loose' of *"),
     ],
 )
 def test_contradictions_are_named(options: dict[str, Any], says: str) -> None:
@@ -243,7 +276,24 @@ def test_the_network_mode_wins_over_the_first_network() -> None:
 
 
 def test_update_body_has_the_named_options_only() -> None:
-    assert update_body(params(memory="1k", restart_policy="always", hostname="x"), ["memory"]) == {"Memory": 1024}
+    assert update_body(params(memory="1k", restart_policy="always", hostname="x"), ["memory"]) == {
+        "Memory": 1024,
+        "MemorySwap": 2048,
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "names", "body"),
+    [
+        ({"memory": "1k", "memory_swap": "3k"}, ["memory"], {"Memory": 1024, "MemorySwap": 3072}),
+        ({"memory": "1k", "memory_swap": "-1"}, ["memory_swap"], {"MemorySwap": -1}),
+        ({"cpus": 1.5, "pids_limit": 0}, ["cpus", "pids_limit"], {"NanoCpus": 1500000000, "PidsLimit": -1}),
+        ({"pids_limit": 5, "cpu_shares": 2}, ["pids_limit", "cpu_shares"], {"PidsLimit": 5, "CpuShares": 2}),
+        ({"memory_reservation": "1k"}, ["memory_reservation"], {"MemoryReservation": 1024}),
+    ],
+)
+def test_update_body(options: dict[str, Any], names: list[str], body: dict[str, Any]) -> None:
+    assert update_body(params(**options), names) == body
 
 
 def test_diff_shows_what_changes_and_hides_values() -> None:
@@ -266,12 +316,33 @@ def test_diff_shows_what_changes_and_hides_values() -> None:
         ("exited", {}, {"running": False}, {"running": True}),
         ("running", {"networks": [{"name": "a"}]}, {"networks": {"bridge": {}}}, {"networks": {"a": {}}}),
         ("running", {"recreate": True}, {"id": "abcdef123456"}, {"id": "(new)"}),
+        ("running", {"restart": True}, {"restarted": False}, {"restarted": True}),
     ],
 )
 def test_diff(found: str | None, options: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> None:
     wanted = params(**options)
     place = situation(container(found) if found else None)
     assert diff(place, decide(wanted, place), wanted) == {"before": before, "after": after}
+
+
+SECRETS: dict[str, Any] = {
+    "log_options": {"splunk-token": "abc", "max-size": "1m"},
+    "mounts": [
+        {"target": "/x", "volume_driver": "local", "volume_options": {"o": "username=me,password=abc", "type": "cifs"}}
+    ],
+}
+
+
+def test_no_secret_of_a_driver_is_shown() -> None:
+    made = create_body(params(**SECRETS))
+    text = str(redacted(container(host=made["HostConfig"])))
+    assert "abc" not in text.replace("abcdef123456", "")
+    assert "username=me" in text
+    wanted, place = params(**SECRETS), situation(container(host={"LogConfig": {"Config": {"splunk-token": "xyz"}}}))
+    shown = diff(place, decide(wanted, place), wanted)
+    assert shown["before"]["log_options"] == {"splunk-token": f"{HIDDEN}, changed"}
+    assert shown["after"]["log_options"] == {"splunk-token": f"{HIDDEN}, changed", "max-size": "1m"}
+    assert shown["after"]["mounts"]["/x"]["volume_options"]["o"] == f"username=me,password={HIDDEN}"
 
 
 def test_redacted_hides_the_environment_and_keeps_the_original() -> None:
