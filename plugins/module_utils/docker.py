@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,10 +19,33 @@ try:
     import docker
     import docker.errors
     import requests.exceptions
+    import urllib3.exceptions
 except ImportError:
     HAS_DOCKER = False
 else:
     HAS_DOCKER = True
+    # How the SDK and its libraries say that an answer did not come through.
+    BROKEN = (
+        requests.exceptions.RequestException,
+        urllib3.exceptions.HTTPError,
+        docker.errors.StreamParseError,
+        json.JSONDecodeError,
+        ConnectionError,
+    )
+
+    class Client(docker.APIClient):
+        """The SDK's client with a timeout for every request; of its own it would wait for a pull without end."""
+
+        def _set_request_timeout(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+            if kwargs.get("timeout") is None:
+                kwargs["timeout"] = self.timeout
+            return kwargs
+
+        def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+            # requests would prefer the file in REQUESTS_CA_BUNDLE to ca_cert.
+            verify = self.verify if verify is None else verify
+            return super().merge_environment_settings(url, proxies, stream, verify, cert)
+
 
 # Engine 29 refuses anything older than 1.44; newer versions change the shape of answers (1.52 drops fields of inspect).
 NEWEST_API = (1, 44)
@@ -85,17 +110,22 @@ def open_client(params: dict[str, Any]) -> Any:
         if tls:
             pair = (params["client_cert"], params["client_key"]) if params["client_cert"] else None
             tls = docker.tls.TLSConfig(client_cert=pair, ca_cert=params["ca_cert"], verify=True)
-        client = docker.APIClient(base_url=host, tls=tls, timeout=timeout, version="1.41")
+        client = Client(base_url=host, tls=tls, timeout=timeout, version="1.41")
         versions = client.version(api_version=False)
+        if not isinstance(versions, dict) or "ApiVersion" not in versions:
+            raise ValueError("what answers there is no Docker engine")
         wanted = api_version(versions["ApiVersion"], versions.get("MinAPIVersion", "1.12"))
         if wanted == "1.41":
             return client
         client.close()
-        return docker.APIClient(base_url=host, tls=tls, timeout=timeout, version=wanted)
+        return Client(base_url=host, tls=tls, timeout=timeout, version=wanted)
     except (docker.errors.DockerException, requests.exceptions.RequestException, OSError, ValueError) as error:
-        raise DockerError(
-            f"No Docker engine answers at {host} ({reason(error)}); start it, or set docker_host to where it listens."
-        ) from error
+        why = reason(error)
+        way_out = "start it, or set docker_host to where it listens"
+        # An engine that misses a client's certificate may also just close the connection.
+        if re.search(r"_ssl\.c|HTTPS" + (r"|reset|pipe|closed" if tls else ""), why):
+            way_out = "set ca_cert, client_cert and client_key as the engine's certificates ask for, none where it speaks no TLS"
+        raise DockerError(f"No Docker engine answers at {host} ({why}); {way_out}.") from error
 
 
 def reason(error: BaseException) -> str:
@@ -103,17 +133,25 @@ def reason(error: BaseException) -> str:
     explanation = getattr(error, "explanation", None)
     if explanation:
         return str(explanation).strip().rstrip(".")
-    if isinstance(error, requests.exceptions.Timeout):
+    if isinstance(error, requests.exceptions.JSONDecodeError):
+        return "what answers there is no Docker engine"
+    if is_timeout(error):
         return "no answer in time"
-    inner: BaseException | None = error
-    while inner is not None:
+    inner: Any = error
+    while isinstance(inner, BaseException):
         if isinstance(inner, OSError) and inner.strerror:
             return inner.strerror
+        last = inner
         following = next((argument for argument in inner.args if isinstance(argument, BaseException)), None)
         inner = following or inner.__cause__ or getattr(inner, "reason", None)
-        if not isinstance(inner, BaseException):
-            break
-    return str(error).strip().rstrip(".")
+    return (str(last) or str(error)).strip().rstrip(".")
+
+
+def is_timeout(error: BaseException) -> bool:
+    """Whether a call has failed because nothing came in time; the SDK and its libraries have several ways to say so."""
+    if isinstance(error, (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, socket.timeout)):
+        return True
+    return any(is_timeout(inner) for inner in error.args if isinstance(inner, BaseException))
 
 
 def inspect_image(client: Any, name: str) -> Any:
@@ -185,16 +223,21 @@ def errors_as_sentences(module: AnsibleModule, thing: str) -> Iterator[None]:
         yield
     except DockerError as error:
         module.fail_json(msg=str(error))
-    except ValueError as error:
-        module.fail_json(msg=f"The options of {thing} do not fit: {error}.")
-    except requests.exceptions.Timeout:
-        module.fail_json(
-            msg=f"The Docker engine at {host} gave no answer for {module.params['timeout']:g} s while it worked on "
-            f"{thing}; look whether it hangs, or set timeout to more."
-        )
-    except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
+    except (docker.errors.DockerException, *BROKEN, OSError) as error:
+        if is_timeout(error):
+            module.fail_json(
+                msg=f"The Docker engine at {host} gave no answer for {module.params['timeout']:g} s while it worked on "
+                f"{thing}; look whether it hangs, or set timeout to more."
+            )
+        if isinstance(error, BROKEN) and not isinstance(error, docker.errors.DockerException):
+            module.fail_json(
+                msg=f"The connection to the Docker engine at {host} broke while it worked on {thing} ({reason(error)}); "
+                "look at the engine's log and run the task again."
+            )
         if isinstance(error, OSError) and error.filename:
             module.fail_json(
                 msg=f"The file {error.filename} for {thing} cannot be used ({error.strerror}); check its path."
             )
         module.fail_json(msg=f"The Docker engine at {host} refused what was asked for {thing}: {reason(error)}.")
+    except ValueError as error:
+        module.fail_json(msg=f"The options of {thing} do not fit: {error}.")

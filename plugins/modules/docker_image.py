@@ -386,10 +386,10 @@ def run(module: AnsibleModule, client: Any) -> dict[str, Any]:
     else:
         check(params)
         replaced = image.provide(found)
-        present = inspect_image(client, image.name)
+        present = inspect_image(client, image.name) if image.actions else found
         image.name_aliases(present, replaced)
         image.save(present, replaced)
-    now = inspect_image(client, image.name)
+    now = inspect_image(client, image.name) if image.actions else found
     result: dict[str, Any] = {"changed": bool(image.actions), "actions": image.actions}
     if module._diff:
         result["diff"] = diff(module.check_mode, params["state"], found, now, image.actions)
