@@ -188,10 +188,10 @@ def update_container(client: Any, identity: str, host: dict[str, Any]) -> Any:
     return client._result(answer, True)
 
 
-def pull(client: Any, name: str) -> None:
+def pull(client: Any, name: str, platform: str | None = None) -> None:
     """Pull an image by name. Raises DockerError."""
     try:
-        for line in client.pull(*split_tag(name), stream=True, decode=True):
+        for line in client.pull(*split_tag(name), stream=True, decode=True, platform=platform):
             if "error" in line:
                 raise DockerError(could_not_pull(name, line["error"]))
     except docker.errors.APIError as error:

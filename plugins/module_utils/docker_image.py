@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What an image is to be made from, read from files. Nothing here talks to an engine."""
+"""What an image is to be made from, read from files, and whether one is. Nothing here talks to an engine."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.flagship.coreos.plugins.module_utils.docker import is_image_id
+
 SOURCE_LABEL = "org.flagship.coreos.source-sha256"
 
 # Options that only mean something with certain sources.
@@ -24,7 +26,13 @@ FOR_SOURCES = {
     "labels": ("import", "build"),
     "dockerfile": ("build",),
     "build_args": ("build",),
+    "target": ("build",),
+    "no_cache": ("build",),
+    "platform": ("pull", "build"),
 }
+
+# Names that other programs have for architectures.
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 @dataclass(frozen=True)
@@ -42,15 +50,28 @@ def check(params: dict[str, Any]) -> None:
     """Raise ValueError for options that contradict each other."""
     source = params["source"]
     for option, sources in FOR_SOURCES.items():
-        if params[option] is not None and source not in sources:
+        if params[option] not in (None, False) and source not in sources:
             raise ValueError(f"{option} means nothing with source {source}; leave it out or use {' or '.join(sources)}")
-    by_id = params["name"].startswith("sha256:") or "@" in params["name"]
+    by_id = is_image_id(params["name"]) or "@" in params["name"]
     if by_id and source in ("load", "import", "build"):
         raise ValueError(
             f"source {source} cannot give the image the id or digest {params['name']}; set a name with a tag"
         )
-    if params["name"].startswith("sha256:") and source == "pull":
+    if is_image_id(params["name"]) and source == "pull":
         raise ValueError(f"{params['name']} is an id, which cannot be pulled; set a name or source to local")
+    if params["platform"] and not re.match(r"^[a-z0-9]+(/[a-z0-9_]+){0,2}$", params["platform"]):
+        raise ValueError(
+            f"the platform {params['platform']!r} is not OS[/ARCHITECTURE[/VARIANT]]; write one such as linux/arm64"
+        )
+
+
+def is_for(platform: str | None, image: dict[str, Any]) -> bool:
+    """Whether an image is for a platform (None: for any)."""
+    os_name, architecture, variant = [*(platform or "").split("/"), "", ""][:3]
+    architecture = ARCHITECTURES.get(architecture, architecture)
+    wanted = {"Os": os_name, "Architecture": architecture, "Variant": variant}
+    # Images may leave out their variant.
+    return all(not text or image.get(key, "") in (text, "") for key, text in wanted.items())
 
 
 def familiar(name: str) -> str:
@@ -151,6 +172,9 @@ def build_digest(params: dict[str, Any], context: Iterable[str]) -> str:
         elif os.path.isfile(full):
             _add_file(digest, full)
     _add_settings(digest, [params["dockerfile"], params["build_args"] or {}, params["labels"] or {}])
+    for name in ("target", "platform"):
+        if params[name]:
+            _add_settings(digest, [name, params[name]])
     return digest.hexdigest()
 
 

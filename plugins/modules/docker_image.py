@@ -50,7 +50,8 @@ options:
   source:
     description:
       - Where the image comes from when the engine does not have it.
-      - V(pull) fetches it from its registry.
+      - V(pull) fetches it from its registry, with the credentials that C(docker login) has left for the user who runs
+        the module.
       - V(load) reads an archive that C(docker save) has written. The engine also gives the images in it the names that they
         have there.
       - V(import) makes an image from an archive of a root file system.
@@ -82,6 +83,21 @@ options:
     description:
       - Values for the C(ARG) instructions of the Dockerfile, as a mapping of names to texts.
     type: dict
+  target:
+    description:
+      - The stage of the Dockerfile that becomes the image. It is the last one if this is not set.
+    type: str
+  no_cache:
+    description:
+      - Whether a build that takes place does all of its steps again. It takes place only when something differs, or
+        with O(force=true).
+    type: bool
+    default: false
+  platform:
+    description:
+      - The platform of the image to pull or to build, as C(OS[/ARCHITECTURE[/VARIANT]]), such as V(linux/arm64).
+      - An image that is there for another platform is pulled again.
+    type: str
   aliases:
     description:
       - Further names for the image.
@@ -135,6 +151,11 @@ EXAMPLES = r"""
     aliases:
       - example/web:current
 
+- name: Pull exactly one image, and give it a name
+  flagship.coreos.docker_image:
+    name: registry.example.com/web@sha256:306d97924e9c3b20f28a9dc1714d3623151f672ea32e8acc338c0d4f61fc145a
+    aliases: [example/web:live]
+
 - name: Remove an image
   flagship.coreos.docker_image:
     name: example/web:1
@@ -177,6 +198,7 @@ from ansible_collections.flagship.coreos.plugins.module_utils.docker import (
     connect,
     errors_as_sentences,
     inspect_image,
+    is_image_id,
     pull,
     reason,
     split_tag,
@@ -191,6 +213,7 @@ from ansible_collections.flagship.coreos.plugins.module_utils.docker_image impor
     image_for,
     import_changes,
     import_digest,
+    is_for,
 )
 
 with contextlib.suppress(ImportError):  # connect() reports it
@@ -206,6 +229,9 @@ OPTIONS: dict[str, Any] = {
     "labels": {"type": "dict"},
     "dockerfile": {"type": "str"},
     "build_args": {"type": "dict"},
+    "target": {"type": "str"},
+    "no_cache": {"type": "bool", "default": False},
+    "platform": {"type": "str"},
     "aliases": {"type": "list", "elements": "str", "default": []},
     "archive_path": {"type": "path"},
     "force": {"type": "bool", "default": False},
@@ -243,10 +269,13 @@ class Image:
 
     def pull(self, found: Any) -> None:
         """Pull the image if it is not there, or to see whether there is a newer one."""
+        platform = self.params["platform"]
+        if found is not None and not is_for(platform, found):
+            found = None
         if found is not None and (not self.params["force"] or self.module.check_mode):
             return
         if not self.module.check_mode:
-            pull(self.client, self.name)
+            pull(self.client, self.name, platform)
         after = None if self.module.check_mode else inspect_image(self.client, self.name)
         if found is None or after is None or found["Id"] != after["Id"]:
             self.act("pull", image=self.name)
@@ -291,6 +320,9 @@ class Image:
             path=path,
             tag=f"{repository}:{tag}",
             dockerfile=params["dockerfile"],
+            target=params["target"] or "",
+            platform=params["platform"],
+            nocache=params["no_cache"],
             buildargs=params["build_args"],
             labels={**(params["labels"] or {}), SOURCE_LABEL: digest},
             rm=True,
@@ -355,7 +387,7 @@ class Image:
             images = archived_images(path)
         except (OSError, ValueError):
             return False
-        by_id = self.name.startswith("sha256:") or "@" in self.name
+        by_id = is_image_id(self.name) or "@" in self.name
         return any(
             image["Id"] in saved.ids and (by_id or familiar(self.name) in map(familiar, saved.tags)) for saved in images
         )

@@ -23,11 +23,12 @@ from ansible_collections.flagship.coreos.plugins.module_utils.docker_image impor
     image_for,
     import_changes,
     import_digest,
+    is_for,
 )
 
 
 def params(**options: Any) -> dict[str, Any]:
-    names = ("path", "changes", "labels", "dockerfile", "build_args")
+    names = ("path", "changes", "labels", "dockerfile", "build_args", "target", "platform", "no_cache")
     return {**dict.fromkeys(names), "name": "web:1", "source": "pull", **options}
 
 
@@ -145,11 +146,35 @@ def test_familiar(name: str, expected: str) -> None:
         ({"name": "sha256:12", "source": "import"}, "cannot give the image the id or digest sha256:12"),
         ({"name": "web@sha256:12", "source": "load"}, "cannot give the image the id or digest"),
         ({"name": "sha256:12"}, "cannot be pulled"),
+        ({"name": "a" * 64}, "cannot be pulled"),
+        ({"name": "a" * 64, "source": "build"}, "cannot give the image the id"),
+        ({"target": "x"}, "target means nothing with source pull; leave it out or use build"),
+        ({"no_cache": True}, "no_cache means nothing with source pull"),
+        ({"platform": "linux", "source": "import"}, "platform means nothing with source import"),
+        ({"platform": "Linux/x"}, "the platform 'Linux/x' is not OS[/ARCHITECTURE[/VARIANT]]"),
+        ({"platform": "a/b/c/d"}, "the platform 'a/b/c/d' is not"),
     ],
 )
 def test_contradictions_are_named(options: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=re.escape(says)):
         check(params(**options))
+
+
+@pytest.mark.parametrize(
+    ("platform", "image", "result"),
+    [
+        (None, {"Os": "linux", "Architecture": "amd64"}, True),
+        ("linux", {"Os": "linux", "Architecture": "amd64"}, True),
+        ("linux/amd64", {"Os": "linux", "Architecture": "amd64"}, True),
+        ("linux/x86_64", {"Os": "linux", "Architecture": "amd64"}, True),
+        ("linux/arm64", {"Os": "linux", "Architecture": "amd64"}, False),
+        ("windows/amd64", {"Os": "linux", "Architecture": "amd64"}, False),
+        ("linux/arm64/v8", {"Os": "linux", "Architecture": "arm64"}, True),
+        ("linux/arm/v7", {"Os": "linux", "Architecture": "arm", "Variant": "v6"}, False),
+    ],
+)
+def test_is_for(platform: str | None, image: dict[str, Any], result: bool) -> None:
+    assert is_for(platform, image) is result
 
 
 def test_labels_are_written_so_that_a_dockerfile_reads_them_unchanged() -> None:
@@ -184,6 +209,7 @@ def test_a_build_is_another_when_anything_it_is_made_from_is(tmp_path: Path) -> 
     first = digest()
     assert build_digest(params(path=str(tmp_path)), reversed(names)) == first
     digests = [first, digest(dockerfile="Other"), digest(build_args={"A": "1"}), digest(labels={"a": "b"})]
+    digests += [digest(target="x"), digest(platform="x")]
     digests.append(build_digest(params(path=str(tmp_path)), names[:2]))
     program.chmod(0o755)
     digests.append(digest())
