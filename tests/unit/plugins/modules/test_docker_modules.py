@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.flagship.coreos.plugins.module_utils.docker import (
     CONNECTION,
     DockerError,
@@ -269,6 +271,18 @@ def test_a_new_engine_is_asked_in_a_version_that_it_takes() -> None:
         server.answers["GET /containers/json"] = (200, [])
         client = open_client(Task(docker_container_info, server.host).params)
         assert client.api_version == "1.44"
+
+
+@pytest.mark.parametrize("module", UNCHANGED, ids=lambda module: module.__name__.rpartition(".")[2])
+def test_the_examples_have_options_that_are_accepted(module: Any) -> None:
+    name = "flagship.coreos." + module.__name__.rpartition(".")[2]
+    tasks = [task[name] for task in yaml.safe_load(module.EXAMPLES) if name in task]
+    assert tasks
+    for task in tasks:
+        checked = ArgumentSpecValidator({**module.OPTIONS, **CONNECTION}).validate(task or {})
+        assert checked.error_messages == []
+        if hasattr(module, "prepared"):
+            module.prepared(checked.validated_parameters)
 
 
 def test_a_file_that_is_not_there_is_named(engine: DockerServer, tmp_path: Path) -> None:
