@@ -49,6 +49,8 @@ else:
 
 # Engine 29 refuses anything older than 1.44; newer versions change the shape of answers (1.52 drops fields of inspect).
 NEWEST_API = (1, 44)
+# Of Docker 20.10. Older engines silently leave out some of what the modules ask for.
+OLDEST_API = (1, 41)
 
 CONNECTION: dict[str, Any] = {
     "docker_host": {
@@ -74,8 +76,12 @@ def argument_spec(**options: Any) -> dict[str, Any]:
 
 def api_version(newest: str, oldest: str) -> str:
     """The API version to speak with an engine that knows the versions from oldest to newest (such as 1.12 and 1.41)."""
-    low, high = (tuple(int(part) for part in text.split(".")) for text in (oldest, newest))
-    return ".".join(str(part) for part in max(low, min(high, NEWEST_API)))
+    return ".".join(str(part) for part in max(as_numbers(oldest), min(as_numbers(newest), NEWEST_API)))
+
+
+def as_numbers(version: str) -> tuple[int, ...]:
+    """The numbers of a version such as 1.41."""
+    return tuple(int(part) for part in version.split("."))
 
 
 def connect(module: AnsibleModule) -> Any:
@@ -114,7 +120,13 @@ def open_client(params: dict[str, Any]) -> Any:
         versions = client.version(api_version=False)
         if not isinstance(versions, dict) or "ApiVersion" not in versions:
             raise ValueError("what answers there is no Docker engine")
-        wanted = api_version(versions["ApiVersion"], versions.get("MinAPIVersion", "1.12"))
+        newest = versions["ApiVersion"]
+        if as_numbers(newest) < OLDEST_API:
+            raise DockerError(
+                f"The Docker engine at {host} speaks version {newest} of the API and is older than Docker 20.10, which "
+                "speaks 1.41; upgrade it."
+            )
+        wanted = api_version(newest, versions.get("MinAPIVersion", "1.12"))
         if wanted == "1.41":
             return client
         client.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.flagship.coreos.plugins.module_utils.docker import as_numbers
 from ansible_collections.flagship.coreos.plugins.module_utils.docker_compare import COMPARISONS
 from ansible_collections.flagship.coreos.plugins.module_utils.docker_endpoint import check_networks
 from ansible_collections.flagship.coreos.plugins.module_utils.docker_options import OPTIONS
@@ -56,8 +57,7 @@ def comparison(params: dict[str, Any], name: str) -> str:
 
 def check_engine(params: dict[str, Any], api: str) -> None:
     """Raise ValueError for what an engine that speaks this version of the API does not know."""
-    spoken = tuple(int(part) for part in api.split("."))
-    if (params["healthcheck"] or {}).get("start_interval") and spoken < START_INTERVAL_API:
+    if (params["healthcheck"] or {}).get("start_interval") and as_numbers(api) < START_INTERVAL_API:
         raise ValueError(
             f"healthcheck.start_interval needs Docker 25 (API 1.44), but this engine speaks {api}; leave it out"
         )

@@ -289,25 +289,55 @@ class Network:
         self.remove(network, members)
         try:
             self.create(like=network)
-        except DockerError:
-            self.client.create_network(self.name, **request_like(network))
+        except DockerError as error:
+            try:
+                self.client.create_network(self.name, **request_like(network))
+            except APIError as second:
+                names = ", ".join(name for _identity, name, _endpoint in members)
+                raise DockerError(
+                    f"{error} It could not be made as it was either ({reason(second)}), and is missing now"
+                    + (f" to these containers: {names}." if names else ".")
+                ) from second
             self.reconnect(members)
             raise
         self.reconnect(members)
 
     def remove(self, network: dict[str, Any], members: list[Member]) -> None:
-        """Disconnect the containers and remove the network."""
-        for identity, _name, _endpoint in members:
-            self.client.disconnect_container_from_network(identity, network["Id"], force=True)
-        self.client.remove_network(network["Id"])
+        """Disconnect the containers and remove the network; they are connected again when that fails."""
+        gone: list[Member] = []
+        try:
+            for member in members:
+                self.client.disconnect_container_from_network(member[0], network["Id"], force=True)
+                gone.append(member)
+            self.client.remove_network(network["Id"])
+        except APIError as error:
+            why = reason(error)
+            try:
+                self.reconnect(gone)
+            except DockerError as second:
+                why = f"{why}. {second}"
+            raise DockerError(
+                f"The network {self.name} could not be removed from {self.host}: {why.rstrip('.')}."
+            ) from error
 
     def reconnect(self, members: list[Member]) -> None:
         """Connect the containers to the network that now has the name."""
+        if not members:
+            return
         network = self.find()
         subnets = [config["Subnet"] for config in network["IPAM"].get("Config") or []]
-        for identity, _name, endpoint in members:
+        failed = []
+        for identity, name, endpoint in members:
             arguments = endpoint_again(endpoint, identity, subnets)
-            self.client.connect_container_to_network(identity, network["Id"], **arguments)
+            try:
+                self.client.connect_container_to_network(identity, network["Id"], **arguments)
+            except APIError as error:
+                failed.append(f"{name} ({reason(error)})")
+        if failed:
+            raise DockerError(
+                f"These containers could not be connected to the network {self.name} on {self.host} again: "
+                f"{', '.join(failed)}; connect them with docker network connect when the cause is gone."
+            )
 
     def place(self, members: list[Member], check: bool) -> list[dict[str, Any]]:
         """Have the containers in the network that are to be in it, and return the actions for that."""

@@ -18,7 +18,10 @@ HANG, BREAK = "hang", "break"
 
 
 class DockerServer:
-    """Answers by method and path (without the API version), each a status and a body, or HANG or BREAK."""
+    """Answers by method and path (without the API version), each a status and a body, HANG, BREAK, or a list of these.
+
+    Of a list, each request gets the next one, and all further ones the last.
+    """
 
     def __init__(self, api: str = "1.41", oldest: str = "1.12", context: ssl.SSLContext | None = None) -> None:
         self.answers: dict[str, Any] = {"GET /version": (200, {"ApiVersion": api, "MinAPIVersion": oldest})}
@@ -71,6 +74,8 @@ class Handler(BaseHTTPRequestHandler):
         self.engine.requests.append(request)
         self.engine.bodies[request] = json.loads(content) if content else None
         answer = self.engine.answers.get(request, (404, {"message": f"there is no {path}"}))
+        if isinstance(answer, list):
+            answer = answer.pop(0) if len(answer) > 1 else answer[0]
         if answer == HANG:
             self.engine.closing.wait(30)
         if answer in (HANG, BREAK):

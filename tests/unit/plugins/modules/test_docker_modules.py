@@ -259,6 +259,68 @@ def test_a_replacement_keeps_the_old_container_until_the_new_one_is_healthy(engi
     assert engine.requests[-1] == f"POST /containers/{CONTAINER['Id']}/start"
 
 
+OTHER_ID = "c" * 64
+MEMBERS = {CONTAINER["Id"]: "web", OTHER_ID: "api"}
+
+
+def put_into_network(engine: DockerServer) -> None:
+    """Have two containers in the network and let the engine do what a replacement needs."""
+    engine.answers["GET /containers/json"] = (
+        200,
+        [{"Id": identity, "NetworkSettings": {"Networks": {"lab": {}}}} for identity in MEMBERS],
+    )
+    for identity, name in MEMBERS.items():
+        found = {**CONTAINER, "Id": identity, "Name": f"/{name}", "NetworkSettings": {"Networks": {"lab": {}}}}
+        engine.answers[f"GET /containers/{identity}/json"] = (200, found)
+    engine.answers["POST /networks/n1/connect"] = (200, None)
+    engine.answers["POST /networks/n1/disconnect"] = (200, None)
+    engine.answers["POST /networks/create"] = (201, {"Id": "n1"})
+    engine.answers["DELETE /networks/n1"] = (204, None)
+
+
+@pytest.mark.parametrize(
+    ("step", "says", "connected"),
+    [
+        ("DELETE /networks/n1", r"The network lab could not be removed from \S+: out of order\.", 2),
+        ("POST /networks/n1/disconnect", r"The network lab could not be removed from \S+: out of order\.", 0),
+        (
+            "POST /networks/create",
+            r"It could not be made as it was either \(.*\), and is missing now to these .* api, web\.",
+            0,
+        ),
+        (
+            "POST /networks/n1/connect",
+            r"be connected to the network lab on \S+ again: api \(out of order\), web \(out of",
+            2,
+        ),
+    ],
+)
+def test_a_network_that_cannot_be_made_anew_keeps_its_containers(
+    engine: DockerServer, step: str, says: str, connected: int
+) -> None:
+    put_into_network(engine)
+    engine.answers[step] = (500, {"message": "out of order"})
+    with pytest.raises(Failed, match=says):
+        Task(docker_network, engine.host, name="lab", recreate=True, appends=False, force=True).run()
+    assert engine.requests.count("POST /networks/n1/connect") == connected
+
+
+def test_a_network_that_the_engine_refuses_is_made_as_it_was(engine: DockerServer) -> None:
+    put_into_network(engine)
+    engine.answers["POST /networks/create"] = [(500, {"message": "out of order"}), (201, {"Id": "n1"})]
+    with pytest.raises(Failed, match=r"The network lab could not be created on .*: out of order"):
+        Task(docker_network, engine.host, name="lab", recreate=True, appends=False, force=True).run()
+    assert engine.asked("POST")[-2:] == ["POST /networks/n1/connect"] * 2
+
+
+def test_a_network_made_anew_has_its_containers(engine: DockerServer) -> None:
+    put_into_network(engine)
+    result = Task(docker_network, engine.host, name="lab", recreate=True, appends=False, force=True).run()
+    assert result["actions"] == [{"action": "replace", "because": ["recreate"], "containers": ["api", "web"]}]
+    changes = [request.removeprefix("POST /networks/") for request in engine.asked("POST", "DELETE")]
+    assert changes == ["n1/disconnect"] * 2 + ["DELETE /networks/n1", "create"] + ["n1/connect"] * 2
+
+
 @pytest.mark.parametrize("arguments", [{"state": "absent"}, {"hostname": "other"}, {"restart": True}, {"cpus": 2.0}])
 def test_check_mode_only_asks(engine: DockerServer, arguments: dict[str, Any]) -> None:
     result = Task(docker_container, engine.host, True, name="web", image="web:1", **arguments).run()
@@ -283,6 +345,13 @@ def test_the_examples_have_options_that_are_accepted(module: Any) -> None:
         assert checked.error_messages == []
         if hasattr(module, "prepared"):
             module.prepared(checked.validated_parameters)
+
+
+def test_an_engine_that_is_too_old_is_named() -> None:
+    with DockerServer(api="1.40") as server:
+        says = f"The Docker engine at {server.host} speaks version 1.40 of the API and is older than Docker 20.10"
+        with pytest.raises(DockerError, match=re.escape(says)):
+            open_client(Task(docker_container_info, server.host).params)
 
 
 def test_a_file_that_is_not_there_is_named(engine: DockerServer, tmp_path: Path) -> None:
