@@ -101,6 +101,8 @@ def open_client(params: dict[str, Any]) -> Any:
     Raises DockerError when the options contradict each other or no engine answers.
     """
     host, timeout = params["docker_host"], params["timeout"]
+    if timeout <= 0:
+        raise DockerError(f"timeout is {timeout:g} s, in which {host} cannot answer; set more than 0.")
     if bool(params["client_cert"]) != bool(params["client_key"]):
         raise DockerError(
             f"client_cert and client_key for {host} belong together, but only one of them is set; set both or none."

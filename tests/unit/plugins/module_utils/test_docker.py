@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,6 +70,14 @@ def test_an_engine_that_is_not_there_is_named(tmp_path: Path) -> None:
         open_client(params(host))
 
 
+def test_an_engine_that_never_answers_in_tls_is_given_up_in_time() -> None:
+    start = time.monotonic()
+    authority = ssl.get_default_verify_paths().openssl_cafile
+    with silent_server() as host, pytest.raises(DockerError, match=r"\(no answer in time\)"):
+        open_client(params(host, ca_cert=authority))
+    assert time.monotonic() - start < 3
+
+
 def test_a_closed_port_is_named() -> None:
     with silent_server() as host:
         pass
@@ -91,6 +100,8 @@ def test_an_engine_that_never_answers_is_given_up_in_time() -> None:
         ("tcp://x:1", {"client_cert": "/c"}, "client_cert and client_key for tcp://x:1 belong together"),
         ("tcp://x:1", {"ca_cert": "/missing.pem"}, "No Docker engine answers at tcp://x:1"),
         ("nonsense://x", {}, "No Docker engine answers at nonsense://x"),
+        ("tcp://x:1", {"timeout": 0}, "timeout is 0 s, in which tcp://x:1 cannot answer; set more than 0."),
+        ("tcp://x:1", {"timeout": -1}, "timeout is -1 s"),
     ],
 )
 def test_connection_options_that_do_not_fit_are_named(host: str, options: dict[str, Any], says: str) -> None:

@@ -373,6 +373,12 @@ def test_start_failure(why: str, says: str) -> None:
     assert sentence.startswith("The container web could not be started on HOST")
 
 
+MOUNTS: list[dict[str, Any]] = [
+    {"target": "/m1", "source": "v1", "read_only": True},
+    {"target": "/m2/", "type": "bind", "source": "/b/", "propagation": "slave"},
+    {"target": "/m3", "type": "tmpfs", "tmpfs_size": "1m", "tmpfs_mode": "700"},
+    {"target": "/m4", "volume_driver": "local", "volume_options": {"o": "x"}, "labels": {"a": 1}},
+]
 OPTION_SETS = st.fixed_dictionaries(
     {},
     optional={
@@ -386,6 +392,21 @@ OPTION_SETS = st.fixed_dictionaries(
         "command": st.lists(st.sampled_from(["a", "b"])),
         "memory": st.sampled_from(["0", "64m"]),
         "network_mode": st.sampled_from(["bridge", "host", "default"]),
+        "mounts": st.lists(st.sampled_from(MOUNTS), unique_by=lambda mount: str(mount["target"])),
+        "healthcheck": st.fixed_dictionaries(
+            {},
+            optional={
+                "test": st.sampled_from(["true", ["NONE"], ["CMD", "x"], []]),
+                "interval": st.sampled_from(["1s", "1m", "0s"]),
+                "retries": st.integers(0, 3),
+            },
+        ),
+        "ulimits": st.lists(st.sampled_from(["nofile:1:2", "core:-1"]), unique=True),
+        "sysctls": st.dictionaries(st.sampled_from("ab"), st.integers(0, 1)),
+        "cpus": st.sampled_from([0, 0.5, 1.25]),
+        "pids_limit": st.sampled_from([-1, 0, 7]),
+        "groups": st.lists(st.sampled_from(["a", "b"])),
+        "read_only": st.booleans(),
     },
 )
 
