@@ -212,6 +212,15 @@ def pull(client: Any, name: str, platform: str | None = None) -> None:
         raise DockerError(could_not_pull(name, reason(error))) from error
 
 
+def registry_has_another(client: Any, name: str, image: dict[str, Any]) -> bool:
+    """Whether the registry has another image under the name than the engine. Raises DockerError."""
+    try:
+        digest = client.inspect_distribution(name)["Descriptor"]["digest"]
+    except docker.errors.APIError as error:
+        raise DockerError(could_not_pull(name, reason(error))) from error
+    return not any(entry.endswith(f"@{digest}") for entry in image.get("RepoDigests") or [])
+
+
 def could_not_pull(name: str, why: str) -> str:
     """The sentence about a pull that failed."""
     return (

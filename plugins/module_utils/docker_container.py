@@ -18,6 +18,7 @@ from ansible_collections.flagship.coreos.plugins.module_utils.docker import (
     is_image_id,
     pull,
     reason,
+    registry_has_another,
     update_container,
 )
 from ansible_collections.flagship.coreos.plugins.module_utils.docker_health import hopeless, is_healthy, not_yet
@@ -88,11 +89,13 @@ class Container:
                 f"The image {name} for the container {self.name} is not on {self.host}; bring it there with"
                 " flagship.coreos.docker_image" + ("." if is_image_id(name) else ", or set pull to missing.")
             )
-        if is_image_id(name) or (found is not None and (policy != "always" or check)):
+        if is_image_id(name) or (found is not None and policy != "always"):
+            return found, []
+        if check and found is not None and not registry_has_another(self.client, name, found):
             return found, []
         if not check:
             pull(self.client, name)
-        after = found if check else inspect_image(self.client, name)
+        after = None if check else inspect_image(self.client, name)
         changed = after is None or found is None or after["Id"] != found["Id"]
         return after, [Action("pull", {"image": name})] if changed else []
 

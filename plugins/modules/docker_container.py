@@ -26,10 +26,9 @@ extends_documentation_fragment:
   - flagship.coreos.attributes.actiongroup_docker
 attributes:
   check_mode:
-    support: partial
+    support: full
     details:
-      - Whether O(pull=always) would bring a newer image is only known after pulling, so check mode reports no change
-        for it as long as the image is there.
+      - With O(pull=always), check mode asks the registry which image it has.
   diff_mode:
     support: full
     details:

@@ -23,10 +23,9 @@ extends_documentation_fragment:
   - flagship.coreos.attributes.actiongroup_docker
 attributes:
   check_mode:
-    support: partial
+    support: full
     details:
-      - Whether O(source=pull) with O(force=true) would bring a newer image is only known after pulling, so check mode
-        reports no change for it as long as the image is there.
+      - With O(source=pull) and O(force=true), check mode asks the registry which image it has.
   diff_mode:
     support: full
   idempotent:
@@ -201,6 +200,7 @@ from ansible_collections.flagship.coreos.plugins.module_utils.docker import (
     is_image_id,
     pull,
     reason,
+    registry_has_another,
     split_tag,
 )
 from ansible_collections.flagship.coreos.plugins.module_utils.docker_compare import text_dict
@@ -272,7 +272,9 @@ class Image:
         platform = self.params["platform"]
         if found is not None and not is_for(platform, found):
             found = None
-        if found is not None and (not self.params["force"] or self.module.check_mode):
+        if found is not None and not self.params["force"]:
+            return
+        if found is not None and self.module.check_mode and not registry_has_another(self.client, self.name, found):
             return
         if not self.module.check_mode:
             pull(self.client, self.name, platform)

@@ -347,6 +347,27 @@ def test_the_examples_have_options_that_are_accepted(module: Any) -> None:
             module.prepared(checked.validated_parameters)
 
 
+@pytest.mark.parametrize("module", [docker_container, docker_image], ids=["container", "image"])
+@pytest.mark.parametrize(("digest", "changed"), [("sha256:77", False), ("sha256:88", True)])
+def test_check_mode_asks_the_registry(engine: DockerServer, module: Any, digest: str, changed: bool) -> None:
+    engine.answers["GET /images/web:1/json"] = (200, {**IMAGE, "RepoDigests": ["web@sha256:66", "web@sha256:77"]})
+    engine.answers["GET /distribution/web:1/json"] = (200, {"Descriptor": {"digest": digest}})
+    options: dict[str, Any] = {"name": "web:1", "force": True}
+    if module is docker_container:
+        options = {"name": "web", "image": "web:1", "pull": "always"}
+    result = Task(module, engine.host, True, **options).run()
+    expected = ["pull", "replace"] if module is docker_container else ["pull"]
+    assert [action["action"] for action in result["actions"]] == (expected if changed else [])
+    assert result["changed"] is changed
+    assert engine.asked("POST", "DELETE") == []
+
+
+def test_check_mode_says_that_the_registry_does_not_answer(engine: DockerServer) -> None:
+    engine.answers["GET /distribution/web:1/json"] = (500, {"message": "no route"})
+    with pytest.raises(Failed, match=re.escape("The image web:1 could not be pulled (no route); check its name")):
+        Task(docker_container, engine.host, True, name="web", image="web:1", pull="always").run()
+
+
 def test_an_engine_that_is_too_old_is_named() -> None:
     with DockerServer(api="1.40") as server:
         says = f"The Docker engine at {server.host} speaks version 1.40 of the API and is older than Docker 20.10"
