@@ -62,6 +62,7 @@ class DockerServer:
 class Handler(BaseHTTPRequestHandler):
     engine: DockerServer
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_message(self, *_arguments: Any) -> None:
         pass
