@@ -1,112 +1,69 @@
 # Copyright: (c) 2026, the flagship.coreos contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A client of etcd's v3 API on the stubs of etcd3 0.12.0: several endpoints, a deadline for each call, TLS, users."""
+"""A client of etcd's v3 API: keys, guarded writes, leases and watches. How to reach it: etcd_transport.py."""
 
 from __future__ import annotations
 
-import os
-import ssl
 import time
-import traceback
-from collections.abc import Mapping
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-# etcd3 0.12.0's generated code is refused by protobuf 4 and later ("Descriptors cannot be created directly") except in
-# pure Python, which must be chosen before the first import: https://github.com/kragniz/python-etcd3/issues/1957
-os.environ["PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"] = "python"
-# grpc's C core writes connection failures to standard error by itself, where they would spoil the module's answer.
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-
-ETCD3_IMPORT_ERROR: str | None
-try:
-    import grpc
-    from etcd3 import etcdrpc
-except (ImportError, TypeError):
-    ETCD3_IMPORT_ERROR = traceback.format_exc()
-else:
-    ETCD3_IMPORT_ERROR = None
-
-CHANNEL_OPTIONS = (
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.use_local_subchannel_pool", 1),
+from ansible_collections.flagship.coreos.plugins.module_utils.etcd_model import (
+    Change,
+    CompactedError,
+    ConflictError,
+    Entry,
+    EtcdError,
+    KeyValue,
+    Listing,
+    RefusedError,
+    RevisionError,
+    UnreachableError,
 )
-# Where systems keep the bundle of their certificate authorities when OpenSSL names only a directory.
-TRUST_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
-FAILOVER_CODES = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "UNKNOWN")
-STALE_TOKEN = ("invalid auth token", "revision of auth store is old")
+from ansible_collections.flagship.coreos.plugins.module_utils.etcd_options import (
+    check_connection,
+    check_seconds,
+    etcd_argument_spec,
+)
+from ansible_collections.flagship.coreos.plugins.module_utils.etcd_transport import ETCD3_IMPORT_ERROR, Transport
+
+if ETCD3_IMPORT_ERROR is None:
+    from etcd3 import etcdrpc
+
+__all__ = [
+    "ETCD3_IMPORT_ERROR",
+    "MAX_OPERATIONS",
+    "Change",
+    "CompactedError",
+    "ConflictError",
+    "Entry",
+    "EtcdClient",
+    "EtcdError",
+    "KeyValue",
+    "Listing",
+    "RefusedError",
+    "RevisionError",
+    "UnreachableError",
+    "check_connection",
+    "check_seconds",
+    "etcd_argument_spec",
+    "fail_without_library",
+    "prefix_end",
+]
+
+# etcd takes 128 operations in one transaction unless its --max-txn-ops says otherwise.
+MAX_OPERATIONS = 100
 
 
-class EtcdError(Exception):
-    """etcd could not be asked, or refused; the text names the endpoints, what was found, and the way out."""
+def prefix_end(prefix: str) -> bytes:
+    """The first key after all that begin with the prefix; a zero byte, which means no end, for the empty one."""
+    stripped = encoded(prefix).rstrip(b"\xff")
+    return stripped[:-1] + bytes([stripped[-1] + 1]) if stripped else b"\0"
 
 
-class KeyValue(NamedTuple):
-    """A key's value with the revisions of its creation and last change; lease is 0 for a key that stays."""
-
-    value: bytes
-    create_revision: int
-    mod_revision: int
-    lease: int
-
-
-class RevisionError(EtcdError):
-    """The key is at another revision than expected (0: absent), or was found when it should be absent."""
-
-    def __init__(self, found: KeyValue | None, expected: int) -> None:
-        actual = f"has revision {found.mod_revision}" if found else "does not exist"
-        awaited = f"revision {expected} was expected" if expected else "it was expected not to exist"
-        super().__init__(
-            f"it {actual} but {awaited}; nothing was written, look at what 'before' returns and decide anew"
-        )
-        self.found = found
-
-
-def etcd_argument_spec() -> dict[str, dict[str, Any]]:
-    """The connection options that all etcd modules share; documented in the doc fragment C{etcd}."""
-    return {
-        "endpoints": {"type": "list", "elements": "str", "default": ["http://127.0.0.1:2379"]},
-        "ca_cert": {"type": "path"},
-        "client_cert": {"type": "path"},
-        "client_key": {"type": "path", "no_log": False},
-        "user": {"type": "str"},
-        "password": {"type": "str", "no_log": True},
-        "timeout": {"type": "float", "default": 5.0},
-    }
-
-
-def check_connection(params: Mapping[str, Any]) -> list[str]:
-    """The endpoints as host:port; raises EtcdError for connection options that cannot be meant."""
-    targets = []
-    for endpoint in params["endpoints"]:
-        try:
-            url = urlsplit(endpoint)
-            port = url.port or 2379
-        except ValueError as error:
-            raise EtcdError(f"the etcd endpoint {endpoint!r} is no URL ({error}); correct it") from error
-        if url.username or url.password:
-            raise EtcdError("an etcd endpoint contains a user or password; give them as options user and password")
-        if url.scheme not in ("http", "https") or not url.hostname or url.path.strip("/"):
-            raise EtcdError(f"the etcd endpoint {endpoint!r} is not understood; write it as https://host:port")
-        if url.scheme == "http":
-            for name in ("ca_cert", "client_cert", "client_key", "password"):
-                if params[name]:
-                    raise EtcdError(f"{name} is given but the etcd endpoint {endpoint} has no TLS; use https://")
-        host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
-        targets.append(f"{host}:{port}")
-    if not targets:
-        raise EtcdError("the list of etcd endpoints is empty; give at least one such as https://host:2379")
-    if len({urlsplit(endpoint).scheme for endpoint in params["endpoints"]}) > 1:
-        raise EtcdError("some etcd endpoints have TLS and some have not; use https:// for all of them")
-    if bool(params["client_cert"]) != bool(params["client_key"]):
-        raise EtcdError("client_cert and client_key belong together; give both or neither")
-    if bool(params["user"]) != bool(params["password"]):
-        raise EtcdError("user and password belong together; give both or neither")
-    if params["timeout"] <= 0:
-        raise EtcdError(f"the timeout {params['timeout']:g} is not above zero; give a number of seconds")
-    return targets
+def encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 class EtcdClient:
@@ -116,226 +73,220 @@ class EtcdClient:
     """
 
     def __init__(self, params: Mapping[str, Any]) -> None:
-        self._targets = check_connection(params)
-        self._urls = list(params["endpoints"])
-        self._timeout = float(params["timeout"])
-        self._user = params["user"]
-        self._password = params["password"]
-        self._credentials = _credentials(params) if self._urls[0].startswith("https:") else None
-        self._token = ""
-        self._auth_is_off = False
-        self._preferred = 0
-        self._channels: dict[int, Any] = {}
+        self.transport = Transport(params)
+
+    def __enter__(self) -> EtcdClient:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
 
     def close(self) -> None:
-        for channel in self._channels.values():
-            channel.close()
-        self._channels.clear()
+        self.transport.close()
 
     def get(self, key: str) -> KeyValue | None:
         """What the cluster's majority holds for the key, or None."""
-        answer = self._call("KV", "Range", etcdrpc.RangeRequest(key=key.encode()))
+        answer = self.transport.call("KV", "Range", etcdrpc.RangeRequest(key=encoded(key)))
         return _key_value(answer)
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, KeyValue]:
+        """Those of the keys that exist."""
+        found = {}
+        for start in range(0, len(keys), MAX_OPERATIONS):
+            batch = keys[start : start + MAX_OPERATIONS]
+            answer = self.transport.call("KV", "Txn", etcdrpc.TxnRequest(success=[_read(key) for key in batch]))
+            for key, response in zip(batch, answer.responses):
+                value = _key_value(response.response_range)
+                if value:
+                    found[key] = value
+        return found
+
+    def listing(
+        self,
+        key: str,
+        prefix: bool,
+        keys_only: bool = False,
+        limit: int = 0,
+        sort_by: str = "key",
+        descending: bool = False,
+        revision: int = 0,
+    ) -> Listing:
+        """The key, or those that begin with it; at an earlier revision of the store if one is given."""
+        request = etcdrpc.RangeRequest(key=encoded(key), keys_only=keys_only, limit=limit, revision=revision)
+        if prefix:
+            _set_range(request, key)
+            request.sort_target = etcdrpc.RangeRequest.SortTarget.Value(
+                {"key": "KEY", "create_revision": "CREATE", "revision": "MOD", "version": "VERSION"}[sort_by]
+            )
+            # Keys come in ascending order by themselves.
+            if descending or sort_by != "key":
+                request.sort_order = etcdrpc.RangeRequest.DESCEND if descending else etcdrpc.RangeRequest.ASCEND
+        answer = self.transport.call("KV", "Range", request)
+        return Listing([_entry(found) for found in answer.kvs], answer.count, answer.header.revision)
 
     def put_if_unchanged(self, key: str, value: bytes, lease: int, mod_revision: int) -> int:
         """Write the key if its last change was at the revision (0: if it does not exist); the new revision.
 
         Raises RevisionError, and has not written, if it was not.
         """
-        request = etcdrpc.PutRequest(key=key.encode(), value=value, lease=lease)
-        answer = self._write_if_unchanged(key, mod_revision, etcdrpc.RequestOp(request_put=request))
-        if answer.succeeded:
-            return int(answer.header.revision)
-        found = _key_value(answer.responses[0].response_range)
-        # An endpoint may have written and then died before it answered: the next one finds our own write.
-        if found and found.value == value and found.lease == lease:
-            return found.mod_revision
-        raise RevisionError(found, mod_revision)
+        return self.write([Change(key, value, lease, mod_revision)])[key]
 
     def delete_if_unchanged(self, key: str, mod_revision: int) -> None:
         """Remove the key if its last change was at the revision or it is gone; raises RevisionError otherwise."""
-        request = etcdrpc.DeleteRangeRequest(key=key.encode())
-        answer = self._write_if_unchanged(key, mod_revision, etcdrpc.RequestOp(request_delete_range=request))
-        found = None if answer.succeeded else _key_value(answer.responses[0].response_range)
-        if found:
-            raise RevisionError(found, mod_revision)
+        self.write([Change(key, None, 0, mod_revision)])
+
+    def write(self, changes: Sequence[Change]) -> dict[str, int]:
+        """Do all the changes in one transaction, or none; the keys' revisions, 0 for one that is removed.
+
+        A key that somebody else has brought to just what the change wants is left as it is. Raises RevisionError, and
+        has not written, if a key was changed to anything else. At most MAX_OPERATIONS changes.
+        """
+        revisions: dict[str, int] = {}
+        remaining = list(changes)
+        while remaining:
+            answer = self.transport.call(
+                "KV",
+                "Txn",
+                etcdrpc.TxnRequest(
+                    compare=[
+                        etcdrpc.Compare(
+                            key=encoded(change.key),
+                            target=etcdrpc.Compare.MOD,
+                            result=etcdrpc.Compare.EQUAL,
+                            mod_revision=change.mod_revision,
+                        )
+                        for change in remaining
+                    ],
+                    success=[_write(change) for change in remaining],
+                    failure=[_read(change.key) for change in remaining],
+                ),
+            )
+            if answer.succeeded:
+                revision = int(answer.header.revision)
+                revisions.update((change.key, 0 if change.value is None else revision) for change in remaining)
+                break
+            found = [_key_value(response.response_range) for response in answer.responses]
+            # An endpoint may have written and then died before it answered: the next one finds our own write.
+            pending = [(change, now) for change, now in zip(remaining, found) if not _is_done(change, now)]
+            for change, now in pending:
+                if (now.mod_revision if now else 0) != change.mod_revision:
+                    raise RevisionError(change.key, now, change.mod_revision)
+            revisions.update(
+                (change.key, now.mod_revision if now else 0)
+                for change, now in zip(remaining, found)
+                if _is_done(change, now)
+            )
+            remaining = [change for change, _now in pending]
+        return revisions
+
+    def delete_prefix(self, prefix: str, revision: int) -> None:
+        """Remove all keys that begin with the prefix, or none and raise ConflictError if one is newer than the revision."""
+        compare = etcdrpc.Compare(
+            key=encoded(prefix),
+            range_end=prefix_end(prefix),
+            target=etcdrpc.Compare.MOD,
+            result=etcdrpc.Compare.LESS,
+            mod_revision=revision + 1,
+        )
+        delete = etcdrpc.DeleteRangeRequest(key=encoded(prefix), range_end=prefix_end(prefix))
+        newer = etcdrpc.RangeRequest(
+            key=encoded(prefix), range_end=prefix_end(prefix), min_mod_revision=revision + 1, limit=1
+        )
+        answer = self.transport.call(
+            "KV",
+            "Txn",
+            etcdrpc.TxnRequest(
+                compare=[compare],
+                success=[etcdrpc.RequestOp(request_delete_range=delete)],
+                failure=[etcdrpc.RequestOp(request_range=newer)],
+            ),
+        )
+        if not answer.succeeded:
+            entry = _entry(answer.responses[0].response_range.kvs[0])
+            raise ConflictError(entry.key, f"was changed meanwhile, at revision {entry.mod_revision}", entry.key_value)
+
+    def watch(self, key: str, prefix: bool, revision: int, deadline: float) -> Iterator[dict[str, Entry | None]]:
+        """The changes from the revision on: keys as they are now, None for one that is gone.
+
+        Ends at the deadline (monotonic). Raises UnreachableError when the connection breaks, CompactedError when changes are lost.
+        """
+        create = etcdrpc.WatchCreateRequest(key=encoded(key), start_revision=revision)
+        if prefix:
+            _set_range(create, key)
+        request = etcdrpc.WatchRequest(create_request=create)
+        lifetime = max(deadline - time.monotonic(), 0.001)
+        for message in self.transport.stream("Watch", "Watch", request, lifetime=lifetime):
+            if message.compact_revision:
+                raise CompactedError("the cluster has compacted changes that were not seen yet")
+            if message.canceled and "no leader" in message.cancel_reason:
+                raise UnreachableError("the member that was watched has lost its cluster")
+            if message.canceled:
+                raise self.transport.refused(message.cancel_reason)
+            if message.events:
+                yield {
+                    # The last one wins, as in the store.
+                    event.kv.key.decode("utf-8", "surrogateescape"): None if event.type else _entry(event.kv)
+                    for event in message.events
+                }
 
     def grant(self, ttl: int) -> tuple[int, int]:
         """Make a lease of the time to live (seconds); its id, and the time to live that the server chose."""
-        answer = self._call("Lease", "LeaseGrant", etcdrpc.LeaseGrantRequest(TTL=ttl))
+        answer = self.transport.call("Lease", "LeaseGrant", etcdrpc.LeaseGrantRequest(TTL=ttl))
         return answer.ID, answer.TTL
 
     def granted_ttl(self, lease: int) -> int:
         """The time to live (seconds) that a lease was made for; 0 when there is no such lease."""
-        return int(self._call("Lease", "LeaseTimeToLive", etcdrpc.LeaseTimeToLiveRequest(ID=lease)).grantedTTL)
+        request = etcdrpc.LeaseTimeToLiveRequest(ID=lease)
+        return int(self.transport.call("Lease", "LeaseTimeToLive", request).grantedTTL)
 
     def refresh(self, lease: int) -> None:
         """Let a lease live for its whole time from now on; fine when it is gone."""
-        self._call("Lease", "LeaseKeepAlive", etcdrpc.LeaseKeepAliveRequest(ID=lease))
+        self.transport.call("Lease", "LeaseKeepAlive", etcdrpc.LeaseKeepAliveRequest(ID=lease))
 
     def revoke(self, lease: int) -> None:
         """End a lease and remove the keys that hang on it."""
-        self._call("Lease", "LeaseRevoke", etcdrpc.LeaseRevokeRequest(ID=lease))
+        self.transport.call("Lease", "LeaseRevoke", etcdrpc.LeaseRevokeRequest(ID=lease))
 
-    def _write_if_unchanged(self, key: str, mod_revision: int, operation: Any) -> Any:
-        compare = etcdrpc.Compare(
-            key=key.encode(), target=etcdrpc.Compare.MOD, result=etcdrpc.Compare.EQUAL, mod_revision=mod_revision
-        )
-        read = etcdrpc.RequestOp(request_range=etcdrpc.RangeRequest(key=key.encode()))
-        return self._call("KV", "Txn", etcdrpc.TxnRequest(compare=[compare], success=[operation], failure=[read]))
 
-    def _call(self, service: str, method: str, request: Any) -> Any:
-        deadline = time.monotonic() + self._timeout
-        if self._user and not self._token and not self._auth_is_off:
-            self._authenticate(deadline)
-        try:
-            return self._try_endpoints(service, method, request, deadline)
-        except grpc.RpcError as error:
-            if not (self._token and any(text in (error.details() or "") for text in STALE_TOKEN)):
-                raise self._refusal(error, request) from error
-        self._authenticate(deadline)
-        try:
-            return self._try_endpoints(service, method, request, deadline)
-        except grpc.RpcError as error:
-            raise self._refusal(error, request) from error
+def fail_without_library(module: Any) -> None:
+    """Fail the module if the Python library is missing."""
+    # Not at the top: the lookup plugin has no module.
+    from ansible.module_utils.basic import missing_required_lib
 
-    def _authenticate(self, deadline: float) -> None:
-        self._token = ""
-        request = etcdrpc.AuthenticateRequest(name=self._user, password=self._password)
-        try:
-            self._token = self._try_endpoints("Auth", "Authenticate", request, deadline).token
-        except grpc.RpcError as error:
-            # As etcd's own clients do: credentials may be set before authentication is switched on.
-            self._auth_is_off = "authentication is not enabled" in (error.details() or "")
-            if not self._auth_is_off:
-                raise self._refusal(error, request) from error
-
-    def _try_endpoints(self, service: str, method: str, request: Any, deadline: float) -> Any:
-        """Ask one endpoint after the other, each for a fair share of the time that is left.
-
-        A write that got no answer may have been done, so the guarded writes are repeated without harm.
-        """
-        failures = []
-        count = len(self._targets)
-        for turn in range(count):
-            index = (self._preferred + turn) % count
-            share = max(deadline - time.monotonic(), 0.001) / (count - turn)
-            try:
-                answer = self._ask(index, service, method, request, share)
-            except grpc.RpcError as error:
-                if error.code() is None or error.code().name not in FAILOVER_CODES:
-                    self._preferred = index
-                    raise
-                failures.append(f"{self._urls[index]} {self._reason(error, share)}")
-            else:
-                self._preferred = index
-                return answer
-        raise EtcdError(
-            f"no etcd endpoint answered as it should, asked from {os.uname().nodename}: {'; '.join(failures)}"
+    if ETCD3_IMPORT_ERROR is not None:
+        module.fail_json(
+            msg=missing_required_lib("etcd3", reason="(on nodes of this collection, /opt/flagship/bin/python has it)"),
+            exception=ETCD3_IMPORT_ERROR,
         )
 
-    def _ask(self, index: int, service: str, method: str, request: Any, timeout: float) -> Any:
-        channel = self._channels.get(index)
-        if channel is None:
-            target = self._targets[index]
-            if self._credentials is None:
-                channel = grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
-            else:
-                channel = grpc.secure_channel(target, self._credentials, options=CHANNEL_OPTIONS)
-            self._channels[index] = channel
-        metadata = (("token", self._token),) if self._token else ()
-        call = getattr(getattr(etcdrpc, service + "Stub")(channel), method)
-        if method == "LeaseKeepAlive":
-            return next(call(iter([request]), timeout=timeout, metadata=metadata))
-        return call(request, timeout=timeout, metadata=metadata)
 
-    def _reason(self, error: Any, waited: float) -> str:
-        details = (error.details() or "").lower()
-        if error.code().name == "DEADLINE_EXCEEDED":
-            return f"gave no answer within {waited:.2g} s (check that a majority of the members runs, or raise timeout)"
-        if "certificate_verify_failed" in details or "peer name" in details or "hostname verification" in details:
-            return "has a certificate that is not trusted or is for another name (set ca_cert to its authority)"
-        if "wrong_version_number" in details:
-            return "does not speak TLS (use http://, or switch TLS on there)"
-        if "refused" in details:
-            return "refuses connections (start etcd there, or correct endpoints)"
-        if "lookup" in details or "dns" in details:
-            return "has a host name that does not resolve (correct endpoints)"
-        if any(text in details for text in ("socket closed", "reset", "handshake", "ssl", "unwrap failed")):
-            way_out = (
-                "check that it has TLS, and whether it wants client_cert"
-                if self._credentials
-                else "if it has TLS, use https://"
-            )
-            return f"broke the connection off ({way_out})"
-        text = (error.details() or error.code().name).splitlines()[0]
-        return f"says {text!r} (look at its log)"
+def _set_range(request: Any, prefix: str) -> None:
+    # The empty key is refused: all keys begin at the zero byte.
+    request.key = encoded(prefix) or b"\0"
+    request.range_end = prefix_end(prefix)
 
-    def _refusal(self, error: Any, request: Any) -> EtcdError:
-        details = error.details() or error.code().name
-        at = f"etcd at {self._urls[self._preferred]}, asked from {os.uname().nodename},"
-        if "request is too large" in details or "larger than max" in details:
-            return EtcdError(
-                f"{at} does not take a request of {request.ByteSize()} bytes; keep the value below the server's "
-                "--max-request-bytes (1.5 MiB unless set), or store where it is instead of what it is"
-            )
-        if "space exceeded" in details:
-            return EtcdError(f"{at} has no space left; compact, then defragment its members, then disarm the alarm")
-        if "authentication failed" in details:
-            return EtcdError(f"{at} does not accept the password of user {self._user}; correct user or password")
-        if "user name is empty" in details:
-            return EtcdError(f"{at} wants to know who asks; set user and password, or a client certificate")
-        if "permission denied" in details:
-            return EtcdError(f"{at} denies this to {self._user or 'this client'}; grant a role that covers the key")
-        if error.code().name == "UNIMPLEMENTED":
-            return EtcdError(f"{at} does not serve etcd's v3 API ({details}); correct endpoints")
-        if "lease not found" in details:
-            return EtcdError(f"{at} does not know the lease any more, it has expired; run the task again")
-        return EtcdError(f"{at} refused the request ({details}); look at its log")
+
+def _read(key: str) -> Any:
+    return etcdrpc.RequestOp(request_range=etcdrpc.RangeRequest(key=encoded(key)))
+
+
+def _write(change: Change) -> Any:
+    key = encoded(change.key)
+    if change.value is None:
+        return etcdrpc.RequestOp(request_delete_range=etcdrpc.DeleteRangeRequest(key=key))
+    return etcdrpc.RequestOp(request_put=etcdrpc.PutRequest(key=key, value=change.value, lease=change.lease))
+
+
+def _is_done(change: Change, found: KeyValue | None) -> bool:
+    if change.value is None:
+        return found is None
+    return found is not None and (found.value, found.lease) == (change.value, change.lease)
 
 
 def _key_value(answer: Any) -> KeyValue | None:
-    if not answer.kvs:
-        return None
-    found = answer.kvs[0]
-    return KeyValue(found.value, found.create_revision, found.mod_revision, found.lease)
+    return _entry(answer.kvs[0]).key_value if answer.kvs else None
 
 
-def _credentials(params: Mapping[str, Any]) -> Any:
-    """Channel credentials; raises EtcdError for files that cannot be used."""
-    ca_cert = params["ca_cert"] or _system_bundle()
-    # grpc reports a bad file only as a failed handshake; OpenSSL says which file it is.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        context.load_verify_locations(ca_cert)
-    except (OSError, ssl.SSLError) as error:
-        raise EtcdError(f"ca_cert {ca_cert} cannot be used ({_text(error)}); give a PEM file of authorities") from error
-    certificate = key = None
-    if params["client_cert"]:
-        try:
-            context.load_cert_chain(params["client_cert"], params["client_key"], password="")
-        except (OSError, ssl.SSLError) as error:
-            raise EtcdError(
-                f"client_cert {params['client_cert']} with client_key {params['client_key']} cannot be used "
-                f"({_text(error)}); give a PEM pair without passphrase"
-            ) from error
-        certificate = _read(params["client_cert"])
-        key = _read(params["client_key"])
-    return grpc.ssl_channel_credentials(_read(ca_cert), key, certificate)
-
-
-def _system_bundle() -> str:
-    # grpc would use a bundle of its own instead of the system's.
-    for candidate in (ssl.get_default_verify_paths().cafile, *TRUST_BUNDLES):
-        if candidate and os.path.isfile(candidate):
-            return candidate
-    raise EtcdError(f"{os.uname().nodename} has no bundle of certificate authorities; set ca_cert")
-
-
-def _read(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
-
-
-def _text(error: Exception) -> str:
-    return getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
+def _entry(found: Any) -> Entry:
+    key = found.key.decode("utf-8", "surrogateescape")
+    return Entry(key, found.value, found.create_revision, found.mod_revision, found.version, found.lease)

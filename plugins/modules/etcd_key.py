@@ -9,9 +9,12 @@ DOCUMENTATION = r"""
 module: etcd_key
 short_description: Set and remove keys in etcd
 description:
-  - Brings one key of an etcd cluster (API v3) to a value, or removes it.
+  - Brings one key of an etcd cluster (API v3) to a value, or many keys at once, or removes them.
   - A write is done only if the key is still as it was when it was compared. Otherwise the task fails, says what it
     found instead, and changes nothing.
+  - Many keys are written in batches of up to 100 keys and about 1 MB, for etcd takes no more than 128 operations in one
+    transaction. A batch is written as a whole or not at all. When one fails, those before it stay written,
+    and RV(batches) and RV(changes) say which; up to 100 small keys are therefore all or nothing.
 author:
   - The flagship.coreos contributors (@flagship-coreos)
 extends_documentation_fragment:
@@ -21,22 +24,54 @@ extends_documentation_fragment:
   - flagship.coreos.attributes.actiongroup_etcd
 options:
   key:
-    description: Name of the key, such as V(/services/website/nginx@1).
+    description:
+      - Name of one key, such as V(/services/website/nginx@1).
+      - One of O(key), O(mapping) and O(prefix) is required. O(key) excludes the others.
     type: str
-    required: true
   value:
     description:
-      - The text that the key shall hold, stored as UTF-8. May be empty.
-      - Required if O(state=present).
+      - What O(key) shall hold, written as O(value_type) says. May be empty text.
+      - Required for O(key) if O(state=present).
+    type: raw
+  mapping:
+    description:
+      - Many keys, each full name with its value, written as O(value_type) says.
+      - With O(state=absent) these keys are removed, whatever the values.
+    type: dict
+  value_type:
+    description:
+      - How O(value), O(compare_value) and the values of O(mapping) are written.
+      - V(text) is stored as UTF-8. Numbers and booleans become text.
+      - V(base64) is decoded before it is stored, for bytes that are no text.
+      - V(json) takes a JSON text or data of YAML (mappings, lists, numbers, booleans). A key that holds the same data in
+        another writing is left as it is. A JSON string needs quotes of its own, as in C('"text"').
     type: str
+    choices: [text, base64, json]
+    default: text
   state:
-    description: Whether the key shall exist.
+    description: Whether the keys shall exist.
     type: str
     choices: [present, absent]
     default: present
+  prefix:
+    description:
+      - What the names of the keys begin with, taken literally, so it should end in the separator, V(/) for instance.
+      - With O(state=absent), all keys that begin with it are removed in one step. Needs O(confirm_removal).
+      - With O(purge), where keys are removed that O(mapping) does not name. All keys of O(mapping) must begin with it.
+    type: str
+  purge:
+    description: Whether to remove the keys that begin with O(prefix) and are not in O(mapping).
+    type: bool
+    default: false
+  confirm_removal:
+    description:
+      - Confirms that everything that begins with O(prefix) may be removed.
+      - Required to remove a prefix, and to purge with an empty O(mapping).
+    type: bool
+    default: false
   lease_ttl:
     description:
-      - Seconds after which etcd removes the key unless its lease is kept alive.
+      - Seconds after which etcd removes the keys unless their lease is kept alive. Keys that need a new lease share one.
       - A key that already has the value and a lease of this length is not written. Its lease is made to last that long
         from now on, which counts as no change.
       - V(0) makes a key permanent that had a lease. Without the option a key keeps the lease that it has.
@@ -44,13 +79,21 @@ options:
   compare_revision:
     description:
       - Write only if the revision of the key's last change is this one, such as RV(after.revision) of an earlier task,
-        or V(0) if the key must not exist yet.
+        or V(0) if the key must not exist yet. Only for O(key).
       - A key that already is as wanted needs no write and passes.
     type: int
+  compare_value:
+    description:
+      - Write or remove only if the key holds this value now, written as O(value_type) says. Only for O(key).
+      - A key that already is as wanted needs no write and passes.
+    type: raw
 notes:
-  - With C(--diff) the values are shown, and RV(before) and RV(after) return them. Set C(no_log) on the task for a value
-    that is secret.
+  - With C(--diff) the values are shown, and RV(before), RV(after) and RV(changes) return them. Set C(no_log) on the
+    task for values that are secret.
   - etcd takes requests of up to 1.5 MiB unless its C(--max-request-bytes) says otherwise.
+seealso:
+  - module: flagship.coreos.etcd_key_info
+  - module: flagship.coreos.etcd_wait
 """
 
 EXAMPLES = r"""
@@ -68,7 +111,8 @@ EXAMPLES = r"""
     user: root
     password: "{{ etcd_root_password }}"
     key: /coreos.com/network/config
-    value: '{"Network": "10.1.0.0/16", "Backend": {"Type": "vxlan"}}'
+    value_type: json
+    value: {Network: 10.1.0.0/16, Backend: {Type: vxlan}}
 
 - name: Create a key only if nobody else has
   flagship.coreos.etcd_key:
@@ -76,25 +120,45 @@ EXAMPLES = r"""
     value: core01
     compare_revision: 0
 
+- name: Give the lock back, if it is still ours
+  flagship.coreos.etcd_key:
+    key: /locks/maintenance
+    state: absent
+    compare_value: core01
+
+- name: Keep exactly these settings below /settings/
+  flagship.coreos.etcd_key:
+    mapping:
+      /settings/greeting: hello
+      /settings/colour: green
+    prefix: /settings/
+    purge: true
+
 - name: Remove a key
   flagship.coreos.etcd_key:
     key: /services/website/nginx@1
     state: absent
+
+- name: Remove all keys of a service
+  flagship.coreos.etcd_key:
+    prefix: /services/website/
+    state: absent
+    confirm_removal: true
 """
 
 RETURN = r"""
 key:
   description: Name of the key.
-  returned: always
+  returned: with O(key)
   type: str
   sample: /services/website/nginx@1
 before:
   description: The key as it was found, or none if it did not exist.
-  returned: when the cluster was asked
+  returned: with O(key), when the cluster was asked
   type: dict
   contains:
     value:
-      description: The value. Bytes that are not UTF-8 are shown as escapes.
+      description: The value. Bytes that are not UTF-8 are shown as escapes. In base64 if O(value_type=base64).
       type: str
     revision:
       description: The revision of the last change.
@@ -109,11 +173,11 @@ after:
   description:
     - The key as the module leaves it, or none if it is absent.
     - In check mode the revisions and the lease of a key that would be written are none.
-  returned: success
+  returned: success, with O(key)
   type: dict
   contains:
     value:
-      description: The value.
+      description: The value, as in RV(before.value).
       type: str
     revision:
       description: The revision of the last change.
@@ -124,79 +188,151 @@ after:
     lease:
       description: Number of the lease that the key hangs on, 0 for none.
       type: int
+changes:
+  description: The keys that were written or removed, or would be in check mode. After a failure, those that were before it.
+  returned: with O(mapping) or O(prefix), when the cluster was asked
+  type: list
+  elements: dict
+  contains:
+    key:
+      description: Name of the key.
+      type: str
+    action:
+      description: What was done to it, V(created), V(updated) or V(removed).
+      type: str
+    before:
+      description: As RV(before).
+      type: dict
+    after:
+      description: As RV(after).
+      type: dict
+unchanged:
+  description: Number of keys that were found as they are wanted.
+  returned: success, with O(mapping) or O(prefix)
+  type: int
+  sample: 998
+batches:
+  description: The transactions that were done, each as a whole. Empty in check mode.
+  returned: with O(mapping) or O(prefix), when the cluster was asked
+  type: list
+  elements: dict
+  contains:
+    keys:
+      description: Number of keys that the transaction wrote or removed.
+      type: int
+    revision:
+      description: The highest revision among the keys that it wrote, 0 if it only removed keys.
+      type: int
+conflict:
+  description: The key that somebody else changed meanwhile, so that its batch was not written.
+  returned: with O(mapping) or O(prefix), when a batch failed for that reason
+  type: dict
+  contains:
+    key:
+      description: Name of the key.
+      type: str
+    found:
+      description: As RV(before), at the time of the conflict.
+      type: dict
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.flagship.coreos.plugins.module_utils.etcd import (
-    ETCD3_IMPORT_ERROR,
+    Change,
+    ConflictError,
     EtcdClient,
     EtcdError,
     KeyValue,
-    RevisionError,
     etcd_argument_spec,
+    fail_without_library,
 )
+from ansible_collections.flagship.coreos.plugins.module_utils.etcd_plan import (
+    Plan,
+    Wanted,
+    batches,
+    check_expected,
+    check_task,
+    decide,
+    described,
+    diff_of_key,
+    diff_of_keys,
+    lease_for,
+    predicted,
+    wanted_keys,
+)
+from ansible_collections.flagship.coreos.plugins.module_utils.etcd_value import VALUE_TYPES, shown
 
 
-class Wanted(NamedTuple):
-    """The key as the task wants it: value None removes it, lease_ttl None keeps the lease that it has."""
+class Task:
+    """The keys of one task: as wanted, as found, and what to do about it."""
 
-    value: bytes | None
-    lease_ttl: int | None
-    compare_revision: int | None
+    def __init__(self, client: EtcdClient, params: dict[str, Any]) -> None:
+        self._client = client
+        self._params = params
+        self.wanted = wanted_keys(params)
+        if params["prefix"] is None:
+            self.found = client.get_many(list(self.wanted))
+        else:
+            listing = client.listing(params["prefix"], prefix=True)
+            self.revision = listing.revision
+            self.found = {entry.key: entry.key_value for entry in listing.entries}
+            self.wanted.update((key, Wanted(None)) for key in self.found if key not in self.wanted)
+        self._ttls = self._granted_ttls()
+        self.plans = {key: decide(self.wanted[key], self.found.get(key), self._ttl(key)) for key in self.wanted}
+        self.to_write = [key for key, plan in self.plans.items() if plan.action]
 
+    def _granted_ttls(self) -> dict[int, int]:
+        if self._params["lease_ttl"] is None:
+            return {}
+        leases = {
+            found.lease for key, found in self.found.items() if found.lease and self.wanted[key].value is not None
+        }
+        return {lease: self._client.granted_ttl(lease) for lease in leases}
 
-class Plan(NamedTuple):
-    """What to do: put, delete or nothing (empty); whether a put needs a lease of its own; a lease to refresh, or 0."""
+    def _ttl(self, key: str) -> int:
+        found = self.found.get(key)
+        return self._ttls.get(found.lease, 0) if found else 0
 
-    action: str
-    new_lease: bool = False
-    refresh: int = 0
+    def diff(self, key: str) -> dict[str, str]:
+        diff: dict[str, str] = diff_of_key(key, self.wanted[key], self.found.get(key), self._ttl(key))
+        return diff
 
+    def write(self) -> Iterable[dict[str, KeyValue | None]]:
+        """Write what was planned; after each batch, its keys as they are now. Raises EtcdError."""
+        lease = 0
+        if any(self.plans[key].new_lease for key in self.to_write):
+            lease = new_lease(self._client, self._params["lease_ttl"])
+        changes = [self._change(key, self.plans[key], lease) for key in self.to_write]
+        written = False
+        for batch in batches(changes):
+            try:
+                revisions = self._client.write(batch)
+            except ConflictError:
+                # Keys of earlier batches may hang on it.
+                if lease and not written:
+                    self._client.revoke(lease)
+                raise
+            written = True
+            yield {change.key: self._after(change, revisions[change.key]) for change in batch}
 
-def decide(wanted: Wanted, found: KeyValue | None, granted_ttl: int) -> Plan:
-    """Compare the key with what is wanted; granted_ttl (seconds) is that of the lease found, 0 for none."""
-    if wanted.value is None:
-        return Plan("delete" if found else "")
-    lease_differs = wanted.lease_ttl is not None and wanted.lease_ttl != granted_ttl
-    refresh = found.lease if found and wanted.lease_ttl and not lease_differs else 0
-    if found is None or found.value != wanted.value or lease_differs:
-        return Plan("put", new_lease=bool(wanted.lease_ttl) and lease_differs, refresh=refresh)
-    return Plan("", refresh=refresh)
+    def refresh(self) -> None:
+        """Let the leases that are kept live for their whole time from now on."""
+        for lease in {plan.refresh for plan in self.plans.values() if plan.refresh}:
+            self._client.refresh(lease)
 
+    def _change(self, key: str, plan: Plan, new_lease: int) -> Change:
+        wanted, found = self.wanted[key], self.found.get(key)
+        lease = new_lease if plan.new_lease else lease_for(wanted, found)
+        return Change(key, wanted.value, lease, found.mod_revision if found else 0)
 
-def lease_for(wanted: Wanted, found: KeyValue | None) -> int:
-    """The lease for a put that needs no new one: the one found, unless none is wanted."""
-    return found.lease if found and wanted.lease_ttl != 0 else 0
-
-
-def described(found: KeyValue | None) -> dict[str, Any] | None:
-    """A key as the module returns it."""
-    if found is None:
-        return None
-    return {
-        "value": found.value.decode("utf-8", "backslashreplace"),
-        "revision": found.mod_revision,
-        "create_revision": found.create_revision,
-        "lease": found.lease,
-    }
-
-
-def write(client: EtcdClient, key: str, wanted: Wanted, plan: Plan, found: KeyValue | None) -> KeyValue | None:
-    """Do what was planned, or nothing; the key afterwards. Raises EtcdError."""
-    expected = found.mod_revision if found else 0
-    if wanted.value is None:
-        client.delete_if_unchanged(key, expected)
-        return None
-    lease = new_lease(client, wanted.lease_ttl) if plan.new_lease and wanted.lease_ttl else lease_for(wanted, found)
-    try:
-        revision = client.put_if_unchanged(key, wanted.value, lease, expected)
-    except RevisionError:
-        if plan.new_lease:
-            client.revoke(lease)
-        raise
-    return KeyValue(wanted.value, found.create_revision if found else revision, revision, lease)
+    def _after(self, change: Change, revision: int) -> KeyValue | None:
+        if change.value is None:
+            return None
+        found = self.found.get(change.key)
+        return KeyValue(change.value, found.create_revision if found else revision, revision, change.lease)
 
 
 def new_lease(client: EtcdClient, ttl: int) -> int:
@@ -209,89 +345,118 @@ def new_lease(client: EtcdClient, ttl: int) -> int:
 
 
 def run(module: AnsibleModule, result: dict[str, Any]) -> None:
-    """Bring the key to the wanted state; fills the module's result. Raises EtcdError."""
-    params = module.params
-    for option in ("lease_ttl", "compare_revision"):
-        if params[option] is not None and params[option] < 0:
-            raise EtcdError(f"{option} {params[option]} is negative; give 0 or more")
-    if not params["key"]:
-        raise EtcdError("its name is empty; give one such as /services/website/nginx@1")
-    value = params["value"].encode("utf-8", "surrogateescape") if params["state"] == "present" else None
-    wanted = Wanted(value, params["lease_ttl"], params["compare_revision"])
-    client = EtcdClient(params)
-    try:
-        found = client.get(params["key"])
-        result["before"] = described(found)
-        granted_ttl = client.granted_ttl(found.lease) if found and found.lease and wanted.lease_ttl is not None else 0
-        plan = decide(wanted, found, granted_ttl)
-        diff = diff_of(params["key"], wanted, found, granted_ttl)
-        revision = found.mod_revision if found else 0
-        if plan.action and wanted.compare_revision is not None and wanted.compare_revision != revision:
-            raise RevisionError(found, wanted.compare_revision)
-        if not plan.action:
-            result["after"] = described(found)
+    """Bring the keys to the wanted state; fills the module's result. Raises EtcdError."""
+    check_task(module.params)
+    with EtcdClient(module.params) as client:
+        task = Task(client, module.params)
+        if module.params["key"] is not None:
+            bring_one(module, task, result)
         else:
-            after = (
-                predicted(wanted) if module.check_mode else described(write(client, params["key"], wanted, plan, found))
-            )
-            result.update(changed=True, after=after, diff=diff)
-        if plan.refresh and not module.check_mode:
-            client.refresh(plan.refresh)
-    except RevisionError as error:
-        result["before"] = described(error.found)
+            bring_many(module, client, task, result)
+        if not module.check_mode:
+            task.refresh()
+
+
+def bring_one(module: AnsibleModule, task: Task, result: dict[str, Any]) -> None:
+    """Fills RV(before) and RV(after). Raises EtcdError."""
+    key, value_type = module.params["key"], module.params["value_type"]
+    result["before"] = result["after"] = described(task.found.get(key), value_type)
+    if not task.to_write:
+        return
+    try:
+        check_expected(module.params, task.found.get(key))
+        if module.check_mode:
+            after = predicted(task.wanted[key])
+        else:
+            for written in task.write():
+                after = described(written[key], value_type)
+    except EtcdError as error:
+        del result["after"]
+        if isinstance(error, ConflictError):
+            result["before"] = described(error.found, value_type)
         raise
+    result.update(changed=True, after=after, diff=task.diff(key))
+
+
+def bring_many(module: AnsibleModule, client: EtcdClient, task: Task, result: dict[str, Any]) -> None:
+    """Fills RV(changes), RV(batches) and so on. Raises EtcdError."""
+    value_type = module.params["value_type"]
+    changes: list[dict[str, Any]] = []
+    diffs: list[dict[str, str]] = []
+    result.update(changes=changes, batches=[])
+
+    def note(key: str, after: dict[str, Any] | None) -> None:
+        before = task.found.get(key)
+        action = "removed" if task.wanted[key].value is None else "updated" if before else "created"
+        changes.append(
+            {"key": shown(key), "action": action, "before": described(before, value_type), "after": after},
+        )
+        diffs.append(task.diff(key))
+        result["changed"] = True
+
+    try:
+        if module.check_mode:
+            for key in task.to_write:
+                note(key, predicted(task.wanted[key]))
+        elif module.params["state"] == "absent" and module.params["prefix"] is not None:
+            if task.to_write:
+                client.delete_prefix(module.params["prefix"], task.revision)
+                result["batches"].append({"keys": len(task.to_write), "revision": 0})
+            for key in task.to_write:
+                note(key, None)
+        else:
+            for written in task.write():
+                for key, after in written.items():
+                    note(key, described(after, value_type))
+                revision = max(after.mod_revision if after else 0 for after in written.values())
+                result["batches"].append({"keys": len(written), "revision": revision})
+    except ConflictError as error:
+        result["conflict"] = {"key": shown(error.key), "found": described(error.found, value_type)}
+        raise EtcdError(
+            f"{shown(error.key)} {error.what}; its batch wrote nothing, {len(changes)} of {len(task.to_write)} keys were "
+            "written before it; look at what 'conflict' returns and run the task again"
+        ) from error
     finally:
-        client.close()
+        if changes:
+            result["diff"] = diff_of_keys(module.params["prefix"] or "etcd", diffs)
+    result["unchanged"] = len(task.wanted) - len(task.to_write)
 
 
-def predicted(wanted: Wanted) -> dict[str, Any] | None:
-    """What check mode returns of a key that would be written: only its value is known."""
-    if wanted.value is None:
-        return None
-    value = wanted.value.decode("utf-8", "backslashreplace")
-    return {"value": value, "revision": None, "create_revision": None, "lease": None}
-
-
-def diff_of(key: str, wanted: Wanted, found: KeyValue | None, granted_ttl: int) -> dict[str, str]:
-    """The values; the leases are shown only if the task says something about them."""
-
-    def text(value: bytes | None, lease_ttl: int) -> str:
-        if value is None:
-            return ""
-        lease = "" if wanted.lease_ttl is None else f"# lease_ttl: {lease_ttl}\n"
-        return lease + value.decode("utf-8", "backslashreplace") + "\n"
-
-    return {
-        "before_header": key,
-        "after_header": key,
-        "before": text(found.value if found else None, granted_ttl),
-        "after": text(wanted.value, wanted.lease_ttl or 0),
-    }
+def subject(params: dict[str, Any]) -> str:
+    """What an error is about."""
+    if params["key"] is not None:
+        return f"key {params['key']}"
+    return f"keys of prefix {params['prefix']}" if params["prefix"] is not None else "keys of the mapping"
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **etcd_argument_spec(),
-            "key": {"type": "str", "required": True, "no_log": False},
-            "value": {"type": "str"},
+            "key": {"type": "str", "no_log": False},
+            "value": {"type": "raw"},
+            "mapping": {"type": "dict"},
+            "value_type": {"type": "str", "choices": list(VALUE_TYPES), "default": "text"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "prefix": {"type": "str"},
+            "purge": {"type": "bool", "default": False},
+            "confirm_removal": {"type": "bool", "default": False},
             "lease_ttl": {"type": "int"},
             "compare_revision": {"type": "int"},
+            "compare_value": {"type": "raw"},
         },
-        required_if=[("state", "present", ["value"])],
+        required_one_of=[("key", "mapping", "prefix")],
+        mutually_exclusive=[("key", "mapping")],
         supports_check_mode=True,
     )
-    if ETCD3_IMPORT_ERROR is not None:
-        module.fail_json(
-            msg=missing_required_lib("etcd3", reason="(on nodes of this collection, /opt/flagship/bin/python has it)"),
-            exception=ETCD3_IMPORT_ERROR,
-        )
-    result: dict[str, Any] = {"changed": False, "key": module.params["key"]}
+    fail_without_library(module)
+    result: dict[str, Any] = {"changed": False}
+    if module.params["key"] is not None:
+        result["key"] = module.params["key"]
     try:
         run(module, result)
     except EtcdError as error:
-        module.fail_json(msg=f"key {module.params['key']}: {error}", **result)
+        module.fail_json(msg=f"{subject(module.params)}: {error}", **result)
     module.exit_json(**result)
 
 
