@@ -45,3 +45,48 @@ notes:
   - Nodes that this collection set up have the library for the interpreter C(/opt/flagship/bin/python); set
     C(ansible_python_interpreter) to it on tasks that run there.
 """
+
+    # For plugins that run on the controller: module_defaults do not reach them, the environment and ansible.cfg do.
+    CONTROLLER = r"""
+options:
+  endpoints:
+    env:
+      - name: ETCDCTL_ENDPOINTS
+    ini:
+      - section: etcd
+        key: endpoints
+  ca_cert:
+    env:
+      - name: ETCDCTL_CACERT
+    ini:
+      - section: etcd
+        key: ca_cert
+  client_cert:
+    env:
+      - name: ETCDCTL_CERT
+    ini:
+      - section: etcd
+        key: client_cert
+  client_key:
+    env:
+      - name: ETCDCTL_KEY
+    ini:
+      - section: etcd
+        key: client_key
+  user:
+    env:
+      - name: ETCDCTL_USER
+    ini:
+      - section: etcd
+        key: user
+  password:
+    env:
+      - name: ETCDCTL_PASSWORD
+  timeout:
+    ini:
+      - section: etcd
+        key: timeout
+notes:
+  - The environment variables are those of C(etcdctl). A list of endpoints is separated by commas there, and
+    C(USER:PASSWORD) in E(ETCDCTL_USER) gives both when the password is not set otherwise.
+"""

@@ -42,7 +42,7 @@ def from_bytes(value: bytes, value_type: str) -> Any:
     try:
         return parsed(value.decode("utf-8"))
     except ValueError as error:
-        raise EtcdError("its value in etcd is not JSON; read it with value_type text") from error
+        raise EtcdError("its value in etcd is not JSON; read it as text") from error
 
 
 def text_of(value: bytes) -> str:

@@ -94,6 +94,8 @@ notes:
 seealso:
   - module: flagship.coreos.etcd_key_info
   - module: flagship.coreos.etcd_wait
+  - plugin: flagship.coreos.etcd
+    plugin_type: lookup
 """
 
 EXAMPLES = r"""

@@ -63,6 +63,8 @@ notes:
 seealso:
   - module: flagship.coreos.etcd_key
   - module: flagship.coreos.etcd_wait
+  - plugin: flagship.coreos.etcd
+    plugin_type: lookup
 """
 
 EXAMPLES = r"""

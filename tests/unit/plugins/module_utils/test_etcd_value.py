@@ -113,7 +113,7 @@ def test_bytes_survive(value: bytes) -> None:
 
 
 def test_what_is_not_json_is_said() -> None:
-    with pytest.raises(EtcdError, match="in etcd is not JSON; read it with value_type text"):
+    with pytest.raises(EtcdError, match="in etcd is not JSON; read it as text"):
         from_bytes(b"hello", "json")
 
 
