@@ -23,6 +23,8 @@ def reason(code: str, details: str, waited: float, tls: bool) -> str:
         return "does not speak TLS (use http://, or switch TLS on there)"
     if "refused" in lower:
         return "refuses connections (start etcd there, or correct endpoints)"
+    if "no leader" in lower:
+        return "has no leader (start a majority of the members, and let them reach one another)"
     if "lookup" in lower or "dns" in lower:
         return "has a host name that does not resolve (correct endpoints)"
     if any(text in lower for text in ("socket closed", "reset", "handshake", "ssl", "unwrap failed")):

@@ -118,7 +118,9 @@ class Transport:
         failures = []
         for index, share in self._turns(deadline):
             alive = (lambda index=index: self._is_alive(index)) if method == "Watch" else None
-            with _Stream(self._method(index, service, method), request, alive, self._metadata(), lifetime) as stream:
+            with _Stream(
+                self._method(index, service, method), request, alive, self._metadata(method), lifetime
+            ) as stream:
                 try:
                     first = stream.next(share)
                 except grpc.RpcError as error:
@@ -221,9 +223,11 @@ class Transport:
             response_deserializer=answer.FromString,
         )
 
-    def _metadata(self) -> tuple[tuple[str, str], ...]:
-        # hasleader: a member that is cut off from the others refuses a stream instead of keeping silent for ever.
-        return (("hasleader", "true"), *((("token", self._token),) if self._token else ()))
+    def _metadata(self, method: str = "") -> tuple[tuple[str, str], ...]:
+        # hasleader: a member that is cut off from the others refuses a watch instead of keeping silent for ever. All
+        # else waits for an election that may be going on.
+        leader = (("hasleader", "true"),) if method == "Watch" else ()
+        return leader + ((("token", self._token),) if self._token else ())
 
     def _reason(self, error: Any, waited: float) -> str:
         text: str = reason(error.code().name, error.details() or "", waited, tls=self._credentials is not None)

@@ -31,6 +31,10 @@ class EtcdServer:
     def __init__(self, directory: Path, certificates: Certificates | None = None, *arguments: str) -> None:
         scheme = "https" if certificates else "http"
         self.url = f"{scheme}://127.0.0.1:{free_port()}"
+        self.peer_url = f"http://127.0.0.1:{free_port()}"
+        self.name = directory.name
+        # Of an existing cluster, to join it.
+        self.initial_cluster = ""
         self._directory = directory
         self._certificates = certificates
         self._arguments = list(arguments)
@@ -38,7 +42,6 @@ class EtcdServer:
             self._arguments += [f"--cert-file={certificates.server}", f"--key-file={certificates.key('server')}"]
 
     def __enter__(self) -> EtcdServer:
-        peer = f"http://127.0.0.1:{free_port()}"
         self._log = (self._directory / "etcd.log").open("ab")
         self._process = subprocess.Popen(
             [
@@ -46,9 +49,11 @@ class EtcdServer:
                 f"--data-dir={self._directory / 'data'}",
                 f"--listen-client-urls={self.url}",
                 f"--advertise-client-urls={self.url}",
-                f"--listen-peer-urls={peer}",
-                f"--initial-advertise-peer-urls={peer}",
-                f"--initial-cluster=default={peer}",
+                f"--name={self.name}",
+                f"--listen-peer-urls={self.peer_url}",
+                f"--initial-advertise-peer-urls={self.peer_url}",
+                f"--initial-cluster={self.initial_cluster or f'{self.name}={self.peer_url}'}",
+                f"--initial-cluster-state={'existing' if self.initial_cluster else 'new'}",
                 "--heartbeat-interval=50",
                 "--election-timeout=500",
                 *self._arguments,
@@ -57,7 +62,9 @@ class EtcdServer:
             stderr=self._log,
         )
         deadline = time.monotonic() + 20
-        while self._etcdctl("endpoint", "health").returncode != 0:
+        # A learner answers no question but this one.
+        question = ("endpoint", "status") if self.initial_cluster else ("endpoint", "health")
+        while self._etcdctl(*question).returncode != 0:
             assert time.monotonic() < deadline, (
                 f"etcd did not start: {(self._directory / 'etcd.log').read_text()[-2000:]}"
             )
@@ -75,6 +82,10 @@ class EtcdServer:
         done = self._etcdctl(*arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def thaw(self) -> None:
+        """Go on where it was frozen."""
+        self._process.send_signal(signal.SIGCONT)
 
     def freeze(self) -> None:
         """The kernel goes on to accept connections for it, but nobody answers."""
