@@ -150,14 +150,14 @@ def test_a_dead_endpoint_is_passed_over(etcd: EtcdServer) -> None:
 
 
 def test_a_frozen_endpoint_costs_its_share_of_the_time_once(tmp_path: Path, etcd: EtcdServer) -> None:
-    with EtcdServer(tmp_path) as frozen, connect(frozen.url, etcd.url, timeout=1.0) as client:
+    with EtcdServer(tmp_path) as frozen, connect(frozen.url, etcd.url, timeout=4.0) as client:
         frozen.freeze()
         began = time.monotonic()
         assert client.get("/absent") is None
         first = time.monotonic() - began
-        assert 0.4 < first < 0.9
+        assert 1.9 < first < 4
         assert client.get("/absent") is None
-        assert time.monotonic() - began - first < 0.4
+        assert time.monotonic() - began - first < 1.9
 
 
 def test_an_unknown_host() -> None:
@@ -171,7 +171,7 @@ def test_nobody_answers() -> None:
         began = time.monotonic()
         with connect(dead, silent, timeout=1.0) as client, pytest.raises(EtcdError) as caught:
             client.get("/a")
-    assert 0.8 < time.monotonic() - began < 1.6
+    assert 0.8 < time.monotonic() - began < 4
     assert f"{dead} refuses connections" in str(caught.value)
     assert f"{silent} gave no answer within" in str(caught.value)
 

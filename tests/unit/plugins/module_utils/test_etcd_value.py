@@ -75,7 +75,7 @@ def test_values_that_are_not_of_their_type(value: Any, value_type: str, expected
 
 
 @pytest.mark.parametrize(
-    ("found", "wanted", "value_type", "expected"),
+    ("one", "other", "value_type", "expected"),
     [
         (b"x", b"x", "text", True),
         (b'{"a":1}', b'{"a": 1}', "text", False),
@@ -92,9 +92,9 @@ def test_values_that_are_not_of_their_type(value: Any, value_type: str, expected
         (b"\xff", b"1", "json", False),
     ],
 )
-def test_same_value(found: bytes, wanted: bytes, value_type: str, expected: bool) -> None:
-    assert same_value(found, wanted, value_type) is expected
-    assert same_value(wanted, found, value_type) is expected
+def test_same_value(one: bytes, other: bytes, value_type: str, expected: bool) -> None:
+    assert same_value(one, other, value_type) is expected
+    assert same_value(other, one, value_type) is expected
 
 
 @given(JSON)

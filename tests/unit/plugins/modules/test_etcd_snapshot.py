@@ -26,7 +26,7 @@ class Task:
 
     def __init__(self, url: str, dest: Path, check_mode: bool = False, **options: Any) -> None:
         names = ("ca_cert", "client_cert", "client_key", "user", "password")
-        self.params = {**dict.fromkeys(names), "endpoints": [url], "timeout": 2.0, "dest": str(dest), "force": True}
+        self.params = {**dict.fromkeys(names), "endpoints": [url], "timeout": 5.0, "dest": str(dest), "force": True}
         self.params.update(options)
         self.check_mode = check_mode
         self.result: dict[str, Any] = {"changed": False}
@@ -136,7 +136,7 @@ def test_a_server_that_never_answers(tmp_path: Path) -> None:
         pytest.raises(EtcdError, match="gave no answer within 1 s"),
     ):
         Task(f"http://127.0.0.1:{mute.getsockname()[1]}", tmp_path / "etcd.db", timeout=1.0).run()
-    assert time.monotonic() - began < 2 and os.listdir(tmp_path) == []
+    assert time.monotonic() - began < 5 and os.listdir(tmp_path) == []
 
 
 def test_a_server_that_freezes_in_the_middle(tmp_path: Path) -> None:
@@ -147,9 +147,10 @@ def test_a_server_that_freezes_in_the_middle(tmp_path: Path) -> None:
         task = Task(server.url, tmp_path / "etcd.db", timeout=1.0)
         with etcd_snapshot.Cluster(task.params) as cluster:
             pieces = cluster.snapshot()
+            first = next(pieces)
 
             def frozen() -> Iterator[bytes]:
-                yield next(pieces)
+                yield first
                 server.freeze()
                 yield from pieces
 
