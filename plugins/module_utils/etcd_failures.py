@@ -30,6 +30,8 @@ def reason(code: str, details: str, waited: float, tls: bool) -> str:
     if any(text in lower for text in ("socket closed", "reset", "handshake", "ssl", "unwrap failed")):
         way_out = "check that it has TLS, and whether it wants client_cert" if tls else "if it has TLS, use https://"
         return f"broke the connection off ({way_out})"
+    if "failed to connect" in lower:
+        return "cannot be reached (correct endpoints, or look at the network and firewalls between)"
     return f"says {(details or code).splitlines()[0]!r} (look at its log)"
 
 

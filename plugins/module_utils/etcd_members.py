@@ -93,7 +93,9 @@ def decide(params: Mapping[str, Any], found: Member | None) -> list[str]:
         if params["id"] is not None:
             raise EtcdError("there is no member with this id; correct it, or give name and peer_urls to add one")
         if not urls:
-            raise EtcdError("there is no such member; give peer_urls to add it")
+            raise EtcdError(
+                "there is no such member (one without a start has no name yet); give peer_urls to add it, or its id"
+            )
         return ["add"]
     if params["learner"] and not found.learner:
         raise EtcdError("it has a vote, which cannot be taken back; remove it and add it as a learner")

@@ -34,7 +34,8 @@ options:
   peer_urls:
     description:
       - Where the other members reach it, such as V(https://192.0.2.14:2380).
-      - A member that is found by one of them, by O(name) or by O(id), gets all of them.
+      - A member that is found by one of them, by O(name) or by O(id), gets all of them. With a O(name) that the cluster does
+        not know, a new member is added; only O(id) never does that.
     type: list
     elements: str
   learner:
@@ -86,7 +87,7 @@ EXAMPLES = r"""
 - name: Move a member to another address
   flagship.coreos.etcd_member:
     endpoints: ['http://192.0.2.11:2379', 'http://192.0.2.12:2379']
-    name: core04
+    id: 8e9e05c52164694d
     peer_urls: ['http://192.0.2.24:2380']
 
 - name: Remove a member that is lost
