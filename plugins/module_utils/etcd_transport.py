@@ -132,6 +132,9 @@ class Transport:
                         self._preferred = index
                         raise self._refusal(error, request) from error
                     continue
+                if first is None:
+                    failures.append(f"{self.urls[index]} ended its answer before it began (look at its log)")
+                    continue
                 self._preferred = index
                 yield first
                 try:

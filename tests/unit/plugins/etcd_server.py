@@ -16,11 +16,17 @@ from pathlib import Path
 
 from ansible_collections.flagship.coreos.tests.unit.plugins.certificates import Certificates
 
+# A server listens only some time after its port was chosen.
+_chosen: set[int] = set()
+
 
 def free_port() -> int:
     """A free TCP port on loopback, below those that the kernel takes for outgoing connections."""
     while True:
         port = random.randint(20000, 32000)  # noqa: S311
+        if port in _chosen:
+            continue
+        _chosen.add(port)
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
 
