@@ -22,19 +22,24 @@ Options = tuple[UnitOption, ...]
 
 
 class Wanted(NamedTuple):
-    """One unit as the task wants it: options None keeps the contents, desired_state None removes the unit."""
+    """One unit as the task wants it: options None keeps the contents, desired_state None removes the unit.
+
+    A unit to restart is stopped and started even when nothing else is to be done with it.
+    """
 
     name: str
     options: Options | None
     desired_state: str | None
+    restart: bool = False
 
 
 class Progress(NamedTuple):
-    """How far one unit is: reached, failed by systemd's word, or neither; and what to say about it."""
+    """How far one unit is: reached, failed by systemd's word, or neither; what to say about it, and of which machines."""
 
     reached: bool
     failed: bool
     text: str
+    machines: tuple[str, ...] = ()
 
 
 def read_instances(template: str, given: Any) -> tuple[list[str], int | None]:
@@ -73,7 +78,10 @@ def surplus(template: str, number: int, known: Sequence[Unit]) -> list[str]:
 
 
 def decide(wanted: Wanted, found: Unit | None) -> str:
-    """What to do: create, replace, set_state, delete or nothing (empty); raises UnitError where that is impossible."""
+    """What to do: create, replace, set_state, restart, delete or nothing (empty).
+
+    Raises UnitError where that is impossible. What is replaced or started needs no restart of its own.
+    """
     if wanted.desired_state is None:
         return "delete" if found else ""
     if found is None:
@@ -82,7 +90,14 @@ def decide(wanted: Wanted, found: Unit | None) -> str:
         return "create"
     if wanted.options is not None and content_hash(wanted.options) != content_hash(found.options):
         return "replace"
-    return "" if found.desired_state == wanted.desired_state else "set_state"
+    if found.desired_state != wanted.desired_state:
+        return "set_state"
+    return "restart" if wanted.restart else ""
+
+
+def keep_contents(wanted: Wanted, found: Unit | None) -> Wanted:
+    """The same without new contents, for a unit that the cluster knows."""
+    return wanted if found is None else wanted._replace(options=None)
 
 
 def assess(wanted: Wanted, unit: Unit | None, states: Sequence[UnitState], machines: Sequence[Machine]) -> Progress:
@@ -105,23 +120,37 @@ def assess(wanted: Wanted, unit: Unit | None, states: Sequence[UnitState], machi
     verdicts = [_assess_on(place, unit, by_machine.get(place)) for place in places]
     waiting = [verdict for verdict in verdicts if not verdict.reached]
     return Progress(
-        not waiting, any(verdict.failed for verdict in waiting), ", ".join(verdict.text for verdict in waiting)
+        not waiting,
+        any(verdict.failed for verdict in waiting),
+        ", ".join(verdict.text for verdict in waiting),
+        tuple(machine for verdict in waiting for machine in verdict.machines),
     )
+
+
+def assess_stop(unit: Unit | None, states: Sequence[UnitState]) -> Progress:
+    """How far a unit is on the way to its restart: it has to be seen stopped, whoever runs it."""
+    if unit is None:
+        return Progress(False, False, "somebody removed it meanwhile")
+    running = [state for state in states if state.active_state not in ("inactive", "failed")]
+    stopped = not running and (is_global(unit.options) or unit.current_state != "launched")
+    text = _describe(running) or "the cluster has not stopped it"
+    return Progress(stopped, False, text, tuple(state.machine_id for state in running))
 
 
 def _assess_on(machine_id: str, unit: Unit, state: UnitState | None) -> Progress:
     if state is None:
-        return Progress(False, False, f"machine {machine_id} has not reported it")
+        return Progress(False, False, f"machine {machine_id} has not reported it", (machine_id,))
     text = _describe([state])
+    at = (machine_id,)
     if state.hash != content_hash(unit.options):
-        return Progress(False, False, f"machine {machine_id} still has the contents of before")
+        return Progress(False, False, f"machine {machine_id} still has the contents of before", at)
     launched = unit.current_state == "launched" or is_global(unit.options)
     if unit.desired_state == "loaded":
         stopped = state.active_state not in ("deactivating", "activating")
-        return Progress(stopped and (unit.current_state == "loaded" or is_global(unit.options)), False, text)
+        return Progress(stopped and (unit.current_state == "loaded" or is_global(unit.options)), False, text, at)
     if state.active_state == "active" or (state.active_state == "inactive" and _ends_by_itself(unit.options)):
-        return Progress(launched, False, text)
-    return Progress(False, launched and state.active_state == "failed", text)
+        return Progress(launched, False, text, at)
+    return Progress(False, launched and state.active_state == "failed", text, at)
 
 
 def _ends_by_itself(options: Options) -> bool:

@@ -52,7 +52,8 @@ machines:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.flagship.coreos.plugins.module_utils.fleet import FleetClient, FleetError, fleet_argument_spec
+from ansible_collections.flagship.coreos.plugins.module_utils.fleet import FleetClient
+from ansible_collections.flagship.coreos.plugins.module_utils.fleet_http import FleetError, fleet_argument_spec
 
 
 def main() -> None:

@@ -102,12 +102,8 @@ units:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.flagship.coreos.plugins.module_utils.fleet import (
-    FleetClient,
-    FleetError,
-    fleet_argument_spec,
-    state_values,
-)
+from ansible_collections.flagship.coreos.plugins.module_utils.fleet import FleetClient, state_values
+from ansible_collections.flagship.coreos.plugins.module_utils.fleet_http import FleetError, fleet_argument_spec
 from ansible_collections.flagship.coreos.plugins.module_utils.unit_file import (
     UnitError,
     check_name,

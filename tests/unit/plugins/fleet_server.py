@@ -1,7 +1,10 @@
 # Copyright: (c) 2026, the flagship.coreos contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fleet's HTTP API v1 with a test in the engine's place: units obey at once, or as the test says, or not at all."""
+"""Fleet's HTTP API v1 with a test in the engine's place: units obey at once, or as the test says, or not at all.
+
+It answers as the engine of this collection does, or as fleet 1.0.0 does, which has nothing below /flagship.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,10 @@ class FleetServer:
         self.states: list[dict[str, str]] = []
         self.machines: list[dict[str, Any]] = [{"id": MACHINE, "primaryIP": "192.0.2.1", "metadata": {"disk": "ssd"}}]
         self.reasons: dict[str, dict[str, str]] = {}
+        self.cordons: dict[str, dict[str, bool]] = {}
+        self.remaining: dict[str, str] = {}
+        # What fleet 1.0.0 does not have: /flagship/v1, and mux answers in plain text there.
+        self.flagship = True
         self.requests: list[tuple[str, str, Any]] = []
         self.answer: tuple[int, str] | None = None
         self.authorization = ""
@@ -83,6 +90,12 @@ class FleetServer:
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         kind, _slash, escaped = url.path.removeprefix("/fleet/v1/").partition("/")
         name = unquote(escaped)
+        if url.path.startswith("/flagship/") and not self.flagship:
+            return 404, None
+        if url.path.startswith("/flagship/v1/machines/"):
+            return self.respond_machine(method, url.path.removeprefix("/flagship/v1/machines/"), body)
+        if kind == "machines" and method == "PATCH":
+            return self.patch_machines(body)
         if url.path.startswith("/flagship/v1/why/"):
             name = unquote(url.path.removeprefix("/flagship/v1/why/"))
             rows = [{"id": machine, "reason": reason} for machine, reason in self.reasons.get(name, {}).items()]
@@ -103,6 +116,26 @@ class FleetServer:
         if start + self.page_size < len(listed[kind]):
             page["nextPageToken"] = base64.urlsafe_b64encode(str(start + self.page_size).encode()).decode()
         return 200, page
+
+    def patch_machines(self, operations: Any) -> tuple[int, dict[str, Any] | None]:
+        for operation in operations:
+            machine, _metadata, key = operation["path"].removeprefix("/").split("/")
+            found = next(item for item in self.machines if item["id"] == machine)
+            found["metadata"].pop(key, None)
+            if operation["op"] != "remove":
+                found["metadata"][key] = operation["value"]["value"]
+        return 204, None
+
+    def respond_machine(self, method: str, target: str, body: Any) -> tuple[int, dict[str, Any] | None]:
+        machine = target.partition("/")[0]
+        if machine not in [item["id"] for item in self.machines]:
+            return 404, {"error": {"code": 404, "message": "machine does not exist"}}
+        if method == "PUT":
+            self.cordons[machine] = body
+            return 204, None
+        cordon = self.cordons.get(machine, {"schedulable": True, "drain": False})
+        units = [{"name": name, "reason": reason} for name, reason in self.remaining.items()]
+        return 200, {"id": machine, **cordon, "units": units}
 
     def respond_unit(self, method: str, name: str, body: Any) -> tuple[int, dict[str, Any] | None]:
         if method == "GET":
@@ -141,7 +174,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text.encode())
 
-    do_GET = do_PUT = do_DELETE = answer  # noqa: N815
+    do_GET = do_PUT = do_DELETE = do_PATCH = answer  # noqa: N815
 
     def log_message(self, *_arguments: object) -> None:
         pass

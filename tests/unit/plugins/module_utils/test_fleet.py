@@ -15,12 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flagship.coreos.plugins.module_utils.fleet import (
-    FleetClient,
-    FleetError,
-    FleetUnavailableError,
-    Machine,
-)
+from ansible_collections.flagship.coreos.plugins.module_utils.fleet import FleetClient, Machine
+from ansible_collections.flagship.coreos.plugins.module_utils.fleet_http import FleetError, FleetUnavailableError
 from ansible_collections.flagship.coreos.plugins.module_utils.unit_file import UnitOption
 from ansible_collections.flagship.coreos.tests.unit.plugins.certificates import Certificates
 from ansible_collections.flagship.coreos.tests.unit.plugins.fleet_server import MACHINE, FleetServer
@@ -53,6 +49,8 @@ def server_context(certificates: Certificates) -> ssl.SSLContext:
         ("http://core01:port", {}, "is no URL"),
         ("unix://run/fleet.sock", {}, "third /"),
         ("http://root:secret@core01", {}, "give them as options"),
+        ("http://root:secret@core01:port", {}, "give them as options"),
+        ("http://root:secret@[core01", {}, "give them as options"),
         ("http://core01", {"user": "root", "password": "secret"}, "in clear"),
         ("https://core01", {"user": "root"}, "belong together"),
         ("https://core01", {"client_key": "/a"}, "belong together"),
@@ -116,7 +114,7 @@ def test_reasons() -> None:
         (
             (409, '{"error": {"code": 409, "message": "no options"}}'),
             FleetError,
-            r"409 \(no options\); correct the unit",
+            r"409 \(no options\); correct that",
         ),
         ((503, '{"error": {"code": 503, "message": "no etcd"}}'), FleetUnavailableError, r"503 \(no etcd\); .* etcd"),
         ((500, '{"error": {"code": 500, "message": ""}}'), FleetUnavailableError, "500; look at the log"),

@@ -4,18 +4,22 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.flagship.coreos.plugins.module_utils.fleet import FleetError
-from ansible_collections.flagship.coreos.plugins.module_utils.unit_file import UnitError
+from ansible_collections.flagship.coreos.plugins.module_utils import fleet_wait
+from ansible_collections.flagship.coreos.plugins.module_utils.fleet_http import FleetError
+from ansible_collections.flagship.coreos.plugins.module_utils.unit_file import UnitError, parse
 from ansible_collections.flagship.coreos.plugins.modules import fleet_unit
+from ansible_collections.flagship.coreos.tests.unit.plugins.etcd_server import EtcdServer
 from ansible_collections.flagship.coreos.tests.unit.plugins.fleet_server import MACHINE, FleetServer
 
 TEXT = "[Service]\nExecStart=/bin/true\n"
+OTHER_TEXT = TEXT + "User=www\n"
 OTHER_MACHINE = "f" * 32
 
 
@@ -23,9 +27,10 @@ class Task:
     """The task's arguments in the place of AnsibleModule, with what the module made of them."""
 
     def __init__(self, server: FleetServer, check_mode: bool = False, **arguments: Any) -> None:
-        names = ("ca_cert", "client_cert", "client_key", "user", "password", "content", "src", "options", "instances")
+        names = ["ca_cert", "client_cert", "client_key", "user", "password", "content", "src", "options", "instances"]
+        names += ["serial", "pause", "health"]
         self.params = {**dict.fromkeys(names), "endpoint": server.endpoint, "timeout": 5.0, "state": "launched"}
-        self.params.update({"wait": True, "wait_timeout": 5.0, "name": "a.service"}, **arguments)
+        self.params.update({"wait": True, "wait_timeout": 5.0, "name": "a.service", "replace": "at_once"}, **arguments)
         self.check_mode = check_mode
         self.warnings: list[str] = []
         self.result: dict[str, Any] = {"changed": False}
@@ -34,6 +39,11 @@ class Task:
         self.warnings.append(text)
 
     def run(self) -> dict[str, Any]:
+        check = self.params["health"]
+        if check:
+            etcd = {**dict.fromkeys(("ca_cert", "client_cert", "client_key", "user", "password")), "timeout": 2.0}
+            self.params["health"] = {"etcd_key": None, "url": None, "ca_cert": None, **check}
+            self.params["health"]["etcd"] = {**etcd, "endpoints": ["http://127.0.0.1:2379"], **check.get("etcd", {})}
         fleet_unit.run(self, self.result)
         return self.result
 
@@ -62,6 +72,11 @@ def writes(server: FleetServer) -> list[tuple[str, str]]:
         ({"content": TEXT, "instances": 2}, "no template"),
         ({"name": "a@.service", "content": TEXT, "instances": "two"}, "neither a number nor a list"),
         ({"name": "a@.service", "instances": ["1"], "state": "absent"}, "remove each by its full name"),
+        ({"name": "a@.service", "content": TEXT, "state": "restarted"}, "a template cannot run itself"),
+        ({"content": TEXT, "serial": 2}, "serial is given but replace is at_once"),
+        ({"content": TEXT, "replace": "rolling", "wait": False}, "wait is false"),
+        ({"content": TEXT, "health": {"url": "{address}"}}, "is not understood"),
+        ({"name": "a@.service", "instances": 1, "health": {"etcd_key": "/{x}"}}, "which the unit does not have"),
     ],
 )
 def test_bad_input_is_refused_before_the_cluster_is_asked(
@@ -200,3 +215,212 @@ def test_a_global_unit_is_awaited_where_it_can_run(server: FleetServer) -> None:
 def test_a_unit_moved_by_the_engine_is_still_reached(server: FleetServer) -> None:
     server.obey = lambda name: server.settle(name, machine=OTHER_MACHINE)
     assert Task(server, content=TEXT).run()["machine_id"] == OTHER_MACHINE
+
+
+WEB = {"name": "w@.service", "instances": 3}
+
+
+def instances(server: FleetServer, text: str) -> list[str]:
+    """The instances that have this text."""
+    options = [{"section": option.section, "name": option.name, "value": option.value} for option in parse(text)]
+    return [name for name, unit in sorted(server.units.items()) if unit["options"] == options and "@." not in name]
+
+
+def test_contents_are_kept_if_they_shall_be(server: FleetServer) -> None:
+    Task(server, content=TEXT, **WEB).run()
+    task = Task(server, content=OTHER_TEXT, replace="never", state="loaded", **{**WEB, "instances": 4})
+    result = task.run()
+    assert instances(server, TEXT) == ["w@1.service", "w@2.service", "w@3.service"]
+    assert instances(server, OTHER_TEXT) == ["w@4.service"]
+    assert [item["current_state"] for item in result["instances"]] == ["loaded"] * 4
+    assert result["instances"][0]["hash"] != result["instances"][3]["hash"]
+    assert "unit w@1.service has other contents in the cluster and keeps them" in task.warnings[1]
+
+
+def test_a_roll_replaces_one_after_the_other(server: FleetServer) -> None:
+    Task(server, content=TEXT, **WEB).run()
+    server.requests.clear()
+    predicted = Task(server, content=OTHER_TEXT, replace="rolling", check_mode=True, **WEB).run()
+    assert predicted["changed"] and not writes(server)
+    running: list[int] = []
+
+    def obey(name: str) -> None:
+        running.append(sum(state["systemdActiveState"] == "active" for state in server.states))
+        server.settle(name)
+
+    server.obey = obey
+    result = Task(server, content=OTHER_TEXT, replace="rolling", pause=0.1, **WEB).run()
+    assert running == [3, 3, 3, 3]
+    assert result["actions"] == predicted["actions"] and result["diff"] == predicted["diff"]
+    assert [item["action"] for item in result["actions"]] == ["replace"] * 4
+    assert instances(server, OTHER_TEXT) == ["w@1.service", "w@2.service", "w@3.service"]
+    assert not Task(server, content=OTHER_TEXT, replace="rolling", **WEB).run()["changed"]
+
+
+def test_a_roll_stops_at_the_first_failure_and_goes_on_later(server: FleetServer) -> None:
+    Task(server, content=TEXT, **WEB).run()
+    server.obey = lambda name: server.settle(name, active="failed" if name == "w@2.service" else "active")
+    server.requests.clear()
+    task = Task(server, content=OTHER_TEXT, replace="rolling", **WEB)
+    with pytest.raises(FleetError, match=r"unit w@2.service does not run") as caught:
+        task.run()
+    assert "the roll stopped in step 4 of 4" not in str(caught.value)
+    here = f"on machine {MACHINE} (192.0.2.1)"
+    assert f"untouched: w@3.service {here}" in str(caught.value)
+    assert task.result["roll"]["failed"] == ["w@2.service"]
+    assert task.result["roll"]["untouched"] == ["w@3.service"]
+    assert task.result["changed"]
+    reported = {item["name"]: item["hash"] for item in task.result["instances"]}
+    assert reported["w@3.service"] != reported["w@1.service"] == reported["w@2.service"]
+
+    # While the second is not well, the third is left alone; then the roll goes on.
+    server.requests.clear()
+    with pytest.raises(FleetError, match=r"unit w@2.service does not run"):
+        Task(server, content=OTHER_TEXT, replace="rolling", **WEB).run()
+    assert writes(server) == []
+    server.obey = server.settle
+    server.settle("w@2.service")
+    Task(server, content=OTHER_TEXT, replace="rolling", **WEB).run()
+    assert writes(server) == [("PUT", "w%403.service")]
+
+
+def test_a_roll_waits_for_the_health_of_each(server: FleetServer, tmp_path: Path) -> None:
+    with EtcdServer(tmp_path) as etcd:
+        health = {"etcd_key": "/services/w/{instance}", "etcd": {"endpoints": [etcd.url]}}
+        for number in (1, 2, 3):
+            etcd.etcdctl("put", f"/services/w/{number}", "192.0.2.1:80")
+        Task(server, content=TEXT, health=health, **WEB).run()
+
+        def obey(name: str) -> None:
+            server.settle(name)
+            if name == "w@2.service":
+                etcd.etcdctl("del", "/services/w/2")
+
+        server.obey = obey
+        task = Task(server, content=OTHER_TEXT, replace="rolling", health=health, wait_timeout=1.0, **WEB)
+        with pytest.raises(FleetError, match=r"but the key /services/w/2 is not in etcd; .*untouched: w@3.service"):
+            task.run()
+        assert instances(server, OTHER_TEXT) == ["w@1.service", "w@2.service"]
+        etcd.etcdctl("put", "/services/w/2", "192.0.2.1:80")
+        Task(server, content=OTHER_TEXT, replace="rolling", health=health, **WEB).run()
+        assert instances(server, OTHER_TEXT) == ["w@1.service", "w@2.service", "w@3.service"]
+
+
+def test_a_unit_that_dies_in_the_pause_stops_the_roll(server: FleetServer) -> None:
+    Task(server, content=TEXT, **WEB).run()
+    timers: list[threading.Timer] = []
+
+    def obey(name: str) -> None:
+        server.settle(name)
+        if name == "w@1.service":
+            timers.append(threading.Timer(0.5, server.settle, (name, "failed")))
+            timers[0].start()
+
+    server.obey = obey
+    with pytest.raises(FleetError, match=r"unit w@1.service does not run.*untouched: w@2.service"):
+        Task(server, content=OTHER_TEXT, replace="rolling", pause=1.0, **WEB).run()
+    timers[0].join()
+
+
+class SlowAgent:
+    """An agent that looks once a second and acts on what it finds then, as that of fleet 1.0.0; counts starts."""
+
+    def __init__(self, server: FleetServer) -> None:
+        self._server = server
+        self._running: dict[str, Any] = {}
+        self.starts = 0
+        server.obey = lambda name: None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> SlowAgent:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ended.wait(0.4):
+            for name, unit in list(self._server.units.items()):
+                runs = unit["options"] if unit["desiredState"] == "launched" else None
+                if runs != self._running.get(name):
+                    self.starts += runs is not None
+                    self._running[name] = runs
+                    self._server.settle(name)
+
+
+def test_a_restart_is_seen_to_happen(server: FleetServer) -> None:
+    with SlowAgent(server) as agent:
+        assert Task(server, content=TEXT, state="restarted").run()["changed"]
+        assert agent.starts == 1, "a new unit is started once"
+        predicted = Task(server, state="restarted", check_mode=True).run()
+        assert predicted["changed"] and predicted["actions"] == [{"name": "a.service", "action": "restart"}]
+        assert "launched again" in predicted["diff"][0]["after"]
+        result = Task(server, state="restarted", wait=False).run()
+        assert result["changed"] and result["actions"] == predicted["actions"]
+        assert Task(server).run()["current_state"] == "launched"
+        assert agent.starts == 2
+        Task(server, content=OTHER_TEXT, state="restarted").run()
+        assert agent.starts == 3, "new contents restart by themselves"
+
+
+def test_a_roll_restarts_one_after_the_other(server: FleetServer) -> None:
+    Task(server, content=TEXT, **WEB).run()
+    server.requests.clear()
+    result = Task(server, state="restarted", replace="rolling", serial=2, **WEB).run()
+    assert [item["action"] for item in result["actions"]] == ["restart"] * 3
+    assert [path[4:5] for _method, path in writes(server)] == ["1", "2", "1", "2", "3", "3"]
+
+
+def test_a_unit_that_does_not_stop_is_told_to_run_again(server: FleetServer) -> None:
+    Task(server, content=TEXT).run()
+    server.obey = lambda name: None
+    with pytest.raises(FleetError, match=r"reports active/running .*did not stop for its restart and is told to run"):
+        Task(server, state="restarted", wait_timeout=0.5).run()
+    assert server.units["a.service"]["desiredState"] == "launched"
+
+
+def test_the_start_after_a_stop_is_tried_until_the_api_answers(server: FleetServer) -> None:
+    Task(server, content=TEXT).run()
+    timers: list[threading.Timer] = []
+
+    def back() -> None:
+        server.answer = None
+
+    def obey(name: str) -> None:
+        server.settle(name)
+        if not timers:
+            server.answer = (503, "{}")
+            timers.append(threading.Timer(1.0, back))
+            timers[0].start()
+
+    server.obey = obey
+    assert Task(server, state="restarted").run()["changed"]
+    assert server.units["a.service"]["desiredState"] == "launched"
+    timers[0].join()
+
+
+def test_the_journal_of_a_unit_on_this_host(server: FleetServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet_wait, "local_machine_id", lambda: MACHINE)
+    monkeypatch.setattr(fleet_wait, "read_journal", lambda unit: [f"{unit}: no such file"])
+    server.obey = lambda name: server.settle(name, active="failed")
+    task = Task(server, content=TEXT)
+    with pytest.raises(FleetError, match=r"failed/failed .loaded.; its journal ends with: a.service: no such file"):
+        task.run()
+    assert task.result["journal"] == ["a.service: no such file"]
+
+
+def test_where_the_journal_of_another_host_is(server: FleetServer) -> None:
+    server.obey = lambda name: server.settle(name, active="failed")
+    with pytest.raises(FleetError, match=rf"read journalctl --unit a.service on machine {MACHINE} \(192\.0\.2\.1\)"):
+        Task(server, content=TEXT).run()
+
+
+def test_fleet_1_0_0_is_served_as_well(server: FleetServer) -> None:
+    server.flagship = False
+    Task(server, content=TEXT, **WEB).run()
+    Task(server, content=OTHER_TEXT, replace="rolling", state="restarted", **WEB).run()
+    assert instances(server, OTHER_TEXT) == ["w@1.service", "w@2.service", "w@3.service"]
+    assert len(Task(server, name="g.service", content=GLOBAL).run()["states"]) == 1
