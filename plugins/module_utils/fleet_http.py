@@ -228,8 +228,13 @@ class FleetHttp:
             return FleetUnavailableError(f"{at} refuses connections; start fleet there, or correct endpoint")
         if isinstance(error, socket.gaierror):
             return FleetUnavailableError(f"{at} has a host name that does not resolve; correct endpoint")
+        way_out = {
+            "http": "if it has TLS, use https://",
+            "https": "check that it has TLS, and whether it wants client_cert",
+        }
         return FleetUnavailableError(
-            f"{at} broke the connection off ({error_text(error)}); check that the endpoint is fleet's and look at its log"
+            f"{at} broke the connection off ({error_text(error)}); "
+            f"{way_out.get(self._url.scheme, 'check that the socket belongs to fleet')}, or look at its log"
         )
 
     def _refusal(self, status: int, answer: Any, method: str, path: str) -> FleetError:

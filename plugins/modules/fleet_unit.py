@@ -172,6 +172,7 @@ options:
     default: 60.0
 seealso:
   - module: flagship.coreos.fleet_unit_info
+  - module: flagship.coreos.fleet_machine
   - module: flagship.coreos.fleet_machine_info
   - plugin: flagship.coreos.from_unit
     plugin_type: filter
@@ -531,6 +532,8 @@ class Task:
         self.params = module.params
         self.result = result
         self.client = FleetClient(module.params)
+        given = module.params["health"]
+        health = Health(given, float(module.params["timeout"])) if given else None
         wanted = plan(module.params, self.client)
         self.found = {item.name: self.client.unit(item.name) for item in wanted}
         if module.params["replace"] == "never":
@@ -541,8 +544,7 @@ class Task:
         self.wanted = {item.name: item for item in wanted}
         self.actions = {item.name: decide(item, self.found[item.name]) for item in wanted}
         self.done: set[str] = set()
-        health = module.params["health"]
-        self.waiter = Waiter(self.client, Health(health, float(module.params["timeout"])) if health else None)
+        self.waiter = Waiter(self.client, health)
 
     def change(self) -> None:
         """Do all that is to be done, step by step; raises FleetError at the first that does not succeed."""

@@ -3,8 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The real `flagship fleet` (API, engine and agent) on a machine without systemd, whose part a table plays.
 
-A unit with /bin/false in it fails when it is started; every other one is active at once.
-Arguments: the socket to serve, etcd's URL, and a directory for unit files.
+A unit with /bin/false in it fails when it is started; every other one is active at once. Each start adds the unit's
+name to the file `starts` beside the directory for unit files.
+Arguments: the number of the machine (1 or 2), the socket to serve, etcd's URL, a directory for unit files; to serve
+TLS too, a port of loopback and a directory with server.pem, server.key and ca.pem.
 """
 
 from __future__ import annotations
@@ -22,14 +24,18 @@ from flagship.fleet.service import Service
 from flagship.fleet.systemd import Listener, UnitStatus
 from flagship.settings import EtcdConnection, FleetSettings, Settings
 
-MACHINE = Machine("0123456789abcdef0123456789abcdef", "192.0.2.1", {"disk": "ssd"}, "boot", VERSION)
+MACHINES = {
+    "1": Machine("0123456789abcdef0123456789abcdef", "192.0.2.1", {"disk": "ssd"}, "boot1", VERSION),
+    "2": Machine("123456789abcdef0123456789abcdef0", "192.0.2.2", {"disk": "hdd"}, "boot2", VERSION),
+}
 JOB_SECONDS = 0.1
 
 
 class TableOfUnits:
     """systemd's answers, from a dictionary of unit states."""
 
-    def __init__(self) -> None:
+    def __init__(self, starts: str) -> None:
+        self._starts = starts
         self._states: dict[str, UnitStatus] = {}
         self._texts: dict[str, str] = {}
         self._jobs = 0
@@ -59,11 +65,16 @@ class TableOfUnits:
             del self._states[name]
 
     def start(self, name: str) -> str:
+        with open(self._starts, "a", encoding="utf-8") as file:
+            file.write(name + "\n")
         failed = "/bin/false" in self._texts[name]
         return self._job(name, UnitStatus("loaded", *(("failed", "failed") if failed else ("active", "running"))))
 
     def stop(self, name: str) -> str:
         return self._job(name, UnitStatus("loaded", "inactive", "dead"))
+
+    def restart(self, name: str) -> str:
+        return self.start(name)
 
     def reset_failed(self, name: str) -> None:
         pass
@@ -93,22 +104,30 @@ class TableOfUnits:
         timer.start()
 
 
-def main(path: str, etcd: str, directory: str) -> None:
-    listening = socket.socket(socket.AF_UNIX)
-    listening.bind(path)
-    listening.listen(64)
+def main(number: str, path: str, etcd: str, directory: str, port: str = "", certificates: str = "") -> None:
+    listening = [socket.socket(socket.AF_UNIX)]
+    listening[0].bind(path)
+    listening[0].listen(64)
+    tls = {}
+    if port:
+        listening.append(socket.create_server(("127.0.0.1", int(port))))
+        files = {"api_cert": "server.pem", "api_key": "server.key", "api_client_ca": "ca.pem"}
+        tls = {name: os.path.join(certificates, file) for name, file in files.items()}
+    machine = MACHINES[number]
     fleet = FleetSettings(
-        metadata=MACHINE.metadata,
-        public_ip=MACHINE.primary_ip,
+        metadata=machine.metadata,
+        public_ip=machine.primary_ip,
         agent_ttl=2.0,
         units_directory=directory,
         etcd_key_prefix="/_coreos.com/fleet",
         disable_engine=False,
         token_limit=3,
+        **tls,
     )
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
-    service = Service(Settings(EtcdConnection((etcd,)), fleet), MACHINE, [listening], TableOfUnits())
+    table = TableOfUnits(os.path.join(os.path.dirname(directory), "starts"))
+    service = Service(Settings(EtcdConnection((etcd,)), fleet), machine, listening, table)
     service.start()
     ended.wait()
     service.stop()
