@@ -37,7 +37,7 @@ options:
     type: float
     default: 10.0
 notes:
-  - The module needs nothing but Python 3.9 or newer on the host where it runs, and works against fleet 1.0.0 and the
-    engine of this collection alike.
-  - The default socket belongs to root and the group C(fleet), so the task usually needs C(become).
+  - Nothing but Python 3.9 or newer is needed on the host that asks the API; fleet 1.0.0 and the engine of this collection
+    answer alike.
+  - The default socket belongs to root and the group C(fleet), so who asks is root, by C(become) in a task, or is in that group.
 """

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.flagship.coreos.plugins.module_utils.unit_file import UnitError
+from ansible_collections.flagship.coreos.plugins.module_utils.unit_file import UnitError, split_name
 
 # What takes a running unit away for a moment; all else takes away nothing that is wanted.
 DISTURBING = ("replace", "restart")
@@ -38,15 +38,17 @@ def check_policy(params: Mapping[str, Any]) -> None:
         raise UnitError(f"wait_timeout {params['wait_timeout']:g} is below zero; give a number of seconds")
 
 
-def steps(actions: Mapping[str, str], serial: int | None) -> list[list[str]]:
+def steps(actions: Mapping[str, str], serial: int | None, unwell: Container[str] = ()) -> list[list[str]]:
     """The units by the step in which they are brought to their state, in order; serial None makes it one step.
 
     The first step takes all that disturbs no running unit, and all that is done already: a roll begins only when
-    these are well, so that running the task again after a failure does not disturb the next unit.
+    these are well, so that running the task again after a failure does not disturb the next unit. Units that are not
+    well before they are disturbed are the next: they have nothing to lose.
     """
     if serial is None:
         return [list(actions)]
-    disturbed = [name for name, action in actions.items() if action in DISTURBING]
+    disturbed = [name for name, action in actions.items() if action in DISTURBING and not split_name(name).is_template]
+    disturbed.sort(key=lambda name: name not in unwell)
     first = [name for name in actions if name not in disturbed]
     rest = [disturbed[at : at + serial] for at in range(0, len(disturbed), serial)]
     return [first, *rest] if first else rest

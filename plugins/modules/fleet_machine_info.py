@@ -35,6 +35,8 @@ options:
 seealso:
   - module: flagship.coreos.fleet_machine
   - module: flagship.coreos.fleet_unit_info
+  - plugin: flagship.coreos.fleet
+    plugin_type: inventory
 """
 
 EXAMPLES = r"""

@@ -85,8 +85,8 @@ options:
       - V(never) leaves their contents alone, with a warning. Units that do not exist get the new contents.
       - V(at_once) replaces all of them together.
       - V(rolling) replaces O(serial) of them at a time, and restarts as many at a time with O(state=restarted). A roll
-        begins when all that needs no replacement is well, waits after each step until its units are well, and stops
-        at the first that is not. The error then says which units were done, which failed and which were left as they
+        begins when all that needs no replacement is well, takes the units first that are not well as they are, waits after
+        each step until its units are well, and stops at the first that is not. The error then says which units were done, which failed and which were left as they
         were, and where they are. A later run of the task goes on there, when what it has done before is well.
       - A unit that is well has reached its O(state) and meets the condition O(health).
       - V(rolling) is for units that need each other's place, such as O(instances). A global unit is replaced on all its
@@ -549,7 +549,9 @@ class Task:
     def change(self) -> None:
         """Do all that is to be done, step by step; raises FleetError at the first that does not succeed."""
         rolling = self.params["replace"] == "rolling"
-        planned = steps(self.actions, (self.params["serial"] or 1) if rolling else None)
+        planned = steps(
+            self.actions, (self.params["serial"] or 1) if rolling else None, self._unwell() if rolling else ()
+        )
         pause = self.params["pause"] or 0.0
         for at, names in enumerate(planned):
             try:
@@ -562,6 +564,11 @@ class Task:
                     raise
                 self.result["roll"] = outcome(planned, at)
                 raise FleetError(f"{error}; {stopped_text(planned, at, self._places())}") from error
+
+    def _unwell(self) -> set[str]:
+        """Units that do not run as they should, whatever shall be done with them."""
+        known = [as_found(item, self.found[name]) for name, item in self.wanted.items() if self.found[name]]
+        return set(self.waiter.look([item for item in known if item.desired_state == "launched"]))
 
     def _step(self, names: Sequence[str]) -> None:
         deadline = Deadline.after(self.params["wait_timeout"])

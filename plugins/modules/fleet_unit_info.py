@@ -37,6 +37,8 @@ options:
 seealso:
   - module: flagship.coreos.fleet_unit
   - module: flagship.coreos.fleet_machine_info
+  - plugin: flagship.coreos.fleet
+    plugin_type: inventory
 """
 
 EXAMPLES = r"""

@@ -61,6 +61,7 @@ def test_policies_that_cannot_be_meant(changes: dict[str, Any], expected: str) -
         ({}, 1, []),
         ({"a": "", "b": "create", "c": "delete", "d": "set_state"}, 1, [["a", "b", "c", "d"]]),
         ({"a": "replace", "b": "replace", "c": "restart"}, 2, [["a", "b"], ["c"]]),
+        ({"w@.service": "replace", "w@1.service": "replace"}, 2, [["w@.service"], ["w@1.service"]]),
         ({"a": "replace", "b": "", "c": "replace"}, 1, [["b"], ["a"], ["c"]]),
     ],
 )
@@ -68,7 +69,12 @@ def test_steps(actions: dict[str, str], serial: int | None, expected: list[list[
     assert steps(actions, serial) == expected
 
 
-@given(st.dictionaries(st.text(min_size=1, max_size=3), ACTIONS, max_size=12), st.integers(1, 5))
+def test_units_that_are_not_well_come_first() -> None:
+    actions = {"a": "replace", "b": "replace", "c": "", "d": "restart"}
+    assert steps(actions, 1, {"c", "d"}) == [["c"], ["d"], ["a"], ["b"]]
+
+
+@given(st.dictionaries(st.text("abcdef", min_size=1, max_size=3), ACTIONS, max_size=12), st.integers(1, 5))
 def test_steps_take_each_unit_once_and_disturb_few(actions: dict[str, str], serial: int) -> None:
     planned = steps(actions, serial)
     assert sorted(name for step in planned for name in step) == sorted(actions)

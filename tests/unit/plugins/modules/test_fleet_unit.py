@@ -284,6 +284,14 @@ def test_a_roll_stops_at_the_first_failure_and_goes_on_later(server: FleetServer
     assert writes(server) == [("PUT", "w%403.service")]
 
 
+def test_a_roll_begins_with_the_unit_that_is_not_well(server: FleetServer) -> None:
+    Task(server, content=TEXT, **WEB).run()
+    server.settle("w@2.service", active="failed")
+    server.requests.clear()
+    Task(server, content=OTHER_TEXT, replace="rolling", **WEB).run()
+    assert [path[4:5] for _method, path in writes(server)] == [".", "2", "1", "3"]
+
+
 def test_a_roll_waits_for_the_health_of_each(server: FleetServer, tmp_path: Path) -> None:
     with EtcdServer(tmp_path) as etcd:
         health = {"etcd_key": "/services/w/{instance}", "etcd": {"endpoints": [etcd.url]}}
