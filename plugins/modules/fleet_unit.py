@@ -85,9 +85,10 @@ options:
       - V(never) leaves their contents alone, with a warning. Units that do not exist get the new contents.
       - V(at_once) replaces all of them together.
       - V(rolling) replaces O(serial) of them at a time, and restarts as many at a time with O(state=restarted). A roll
-        begins when all that needs no replacement is well, takes the units first that are not well as they are, waits after
-        each step until its units are well, and stops at the first that is not. The error then says which units were done, which failed and which were left as they
-        were, and where they are. A later run of the task goes on there, when what it has done before is well.
+        begins when all that needs no replacement is well, takes the units first that are not well as they are, waits
+        after each step until its units are well, and stops at the first that is not. The error then says which units
+        were done, which failed and which were left as they were, and where they are. A later run of the task goes on
+        there, when what it has done before is well.
       - A unit that is well has reached its O(state) and meets the condition O(health).
       - V(rolling) is for units that need each other's place, such as O(instances). A global unit is replaced on all its
         machines at once.

@@ -16,7 +16,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 WORDS = st.text("abc XYZ0=-@%/.#;[]\\\"'é", max_size=12)
-VALUES = st.lists(WORDS, min_size=1, max_size=3).map(lambda lines: "\\\n".join(lines))
+VALUES = st.lists(WORDS, min_size=1, max_size=3).map("\\\n".join)
 OPTIONS = st.lists(
     st.fixed_dictionaries(
         {
