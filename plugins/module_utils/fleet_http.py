@@ -72,10 +72,22 @@ def exchange(
     OSError or HTTPException.
     """
     expired = threading.Event()
-    timer = threading.Timer(timeout, _expire, (connection, expired))
+    opened: list[socket.socket] = []
+
+    def expire() -> None:
+        expired.set()
+        for sock in (connection.sock, *opened):
+            if sock:
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(timeout, expire)
     timer.daemon = True
     timer.start()
     try:
+        connection.connect()
+        # While an answer is read whose length is not given, the connection has forgotten its socket.
+        opened.append(connection.sock)
         connection.request(method, path, body, dict(headers or {}))
         response = connection.getresponse()
         text = response.read().decode("utf-8", "replace")
@@ -90,13 +102,6 @@ def exchange(
     finally:
         timer.cancel()
         connection.close()
-
-
-def _expire(connection: http.client.HTTPConnection, expired: threading.Event) -> None:
-    expired.set()
-    if connection.sock:
-        with contextlib.suppress(OSError):
-            connection.sock.shutdown(socket.SHUT_RDWR)
 
 
 class FleetHttp:

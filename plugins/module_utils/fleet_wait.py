@@ -138,12 +138,19 @@ class Waiter:
         unit = self.seen[name][0]
         if unit is None or unit.desired_state == "inactive" or (unit.machine_id and not is_global(unit.options)):
             return f"{text}; raise wait_timeout if it is only slow; {self._where(name, progress)}"
-        reasons = self._client.why_not_placed(name)
+        reasons = self._reasons(name)
         if reasons:
             text += " (" + ", ".join(f"{machine}: {reason}" for machine, reason in sorted(reasons.items())) + ")"
         if progress.machines:
             return f"{text}; raise wait_timeout if it is only slow; {self._where(name, progress)}"
         return f"{text}; compare its [X-Fleet] section with the machines and their units"
+
+    def _reasons(self, name: str) -> dict[str, str]:
+        """Why the unit has no place, to tell people; none when the API does not answer now."""
+        try:
+            return dict(self._client.why_not_placed(name))
+        except FleetError:
+            return {}
 
     def _where(self, name: str, progress: Progress) -> str:
         self.journal = read_journal(name) if local_machine_id() in progress.machines else []

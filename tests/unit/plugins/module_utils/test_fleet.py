@@ -171,6 +171,12 @@ def test_a_server_that_never_finishes_its_answer(scheme: str, text: bytes) -> No
         assert time.monotonic() - began < 1.5
 
 
+def test_an_answer_that_is_cut_off_is_late() -> None:
+    head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
+    with dripping(head) as port, pytest.raises(FleetUnavailableError, match=r"did not answer within 0\.5 s"):
+        client(f"http://127.0.0.1:{port}", timeout=0.5).machines()
+
+
 def test_basic_authentication_over_tls(certificates: Certificates) -> None:
     with FleetServer(context=server_context(certificates)) as server:
         server.authorization = "Basic " + base64.b64encode(b"root:secret").decode()
