@@ -57,7 +57,7 @@ def read(source: Path, *arguments: str) -> dict[str, Any]:
         "COLUMNS": "10000",
     }
     done = subprocess.run(
-        [sys.executable, "-m", "ansible", "inventory", "--list", "-i", str(source), *arguments],
+        [sys.executable, "-m", "ansible.cli.inventory", "--list", "-i", str(source), *arguments],
         capture_output=True,
         text=True,
         env=environ,
