@@ -95,7 +95,7 @@ def test_a_server_that_accepts_and_never_answers(run: Any, module: str, tmp_path
         for endpoint in (f"http://127.0.0.1:{port}", f"https://127.0.0.1:{port}", f"unix://{tmp_path}/fleet.sock"):
             began = time.monotonic()
             found = run(module, endpoint=endpoint, timeout=0.4)
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 8
             assert f"the fleet API at {endpoint}" in found["msg"] and "did not answer within 0.4 s" in found["msg"]
             assert not found.get("changed")
 
