@@ -1,4 +1,4 @@
 # Copyright: (c) 2026, the flagship.coreos contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Benchmarks of the fleet engine: `make bench` runs them all and prints a table."""
+"""Benchmarks of the fleet engine and the modules: `make bench` runs them all and prints a table."""

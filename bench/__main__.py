@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from bench import lab, simulated, units
+from bench import lab, modules, simulated, units
 from bench.report import machine, table
 from scripts.site_summary import SummaryError
 
@@ -18,6 +18,7 @@ def main() -> None:
     try:
         rows = [row for inventory in sys.argv[1:] for row in lab.measure(inventory)]
         rows += simulated.measure()
+        rows += modules.measure()
     except (subprocess.SubprocessError, SummaryError) as error:
         sys.exit(f"The benchmark did not come to its end: {error}")
     print(table([*rows, *units.growth()]))

@@ -33,7 +33,8 @@ PREFIX = "/bench"
 
 
 @contextmanager
-def _daemon(directory: Path, endpoint: str) -> Iterator[subprocess.Popen[bytes]]:
+def daemon(directory: Path, endpoint: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A whole daemon over a systemd that only pretends, with its socket at m1/fleet.sock in the directory."""
     command = [sys.executable, "-m", "bench.daemon", str(directory), endpoint, PREFIX]
     paths = {"PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, **paths}) as process:
@@ -96,7 +97,7 @@ def measure() -> list[Row]:
         server = EtcdServer(directory, arguments=["--unsafe-no-fsync=false"])
         server.start()
         try:
-            with Client(server.connection()) as client, _daemon(directory, server.endpoint) as process:
+            with Client(server.connection()) as client, daemon(directory, server.endpoint) as process:
                 return _measure(client, process.pid)
         finally:
             server.stop()
