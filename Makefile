@@ -51,16 +51,21 @@ test: ## every test, with a lab of its own
 	@$(STEP) "Set up the tools" scripts/setup --tests
 	@scripts/test all
 
+.PHONY: test-matrix
+test-matrix: ## the tests of modules and plugins on each ansible-core and Python that README.md names
+	@$(STEP) "Set up the tools" scripts/setup --tests
+	@scripts/test matrix
+
 .PHONY: soak
 soak: ## what must survive every fault of etcd, the network and the daemons, as long as the requirement says: half an hour
 	@$(STEP) "Set up the tools" scripts/setup --tests
 	@scripts/test soak
 
 .PHONY: bench
-bench: site ## measure the engine on the three nodes and with 500 simulated ones, print a table
+bench: site ## measure the engine on three nodes and 500 simulated ones, and modules beside their peers; print a table
 	@$(STEP) "Set up the tools" scripts/setup --tests
 	@PYTHONPATH=.:runtime/src:runtime/tests python3 -m bench $(INVENTORY)
 
 .PHONY: clean
 clean: ## remove what was built and cached here (not the lab: that is lab-down's)
-	rm -rf .cache/images .cache/ansible-test .mypy_cache .ruff_cache .pytest_cache .hypothesis .ansible tests/output
+	rm -rf .cache/images .cache/ansible-test .cache/bench .cache/docs .cache/matrix .mypy_cache .ruff_cache .pytest_cache .hypothesis .ansible tests/output

@@ -34,6 +34,18 @@ def test_readme_names_playbooks_that_exist() -> None:
         assert (ROOT / "playbooks" / f"{name}.yml").is_file(), name
 
 
+def test_readme_lists_the_tested_versions() -> None:
+    """The rows of tests/matrix.txt, and the one that `make test` has by requirements.txt."""
+    section = (ROOT / "README.md").read_text().split("## Tested with Ansible")[1].split("## ")[0]
+    rows = re.findall(r"^\| ([\d.]+) \| ([\d.]+) \| `make (test(?:-matrix)?)`", section, re.MULTILINE)
+    lines = [line.split() for line in (ROOT / "tests/matrix.txt").read_text().splitlines() if not line.startswith("#")]
+    assert [row[:2] for row in rows if row[2] == "test-matrix"] == [
+        (core.rpartition(".")[0], python) for core, python in lines
+    ]
+    pinned = re.search(r"^ansible-core==(\d+\.\d+)\.", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    assert pinned and [row[0] for row in rows if row[2] == "test"] == [pinned[1]]
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_to_files(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text()):

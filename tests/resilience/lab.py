@@ -188,10 +188,13 @@ class Lab:
     def stays(self, before: Running, seconds: float) -> None:
         stays(self.nodes, before, seconds)
 
+    def balancer(self) -> Node:
+        return next(node for node in self.nodes if "nginx-loadbalancer.service" in node.active_units())
+
     @contextmanager
     def under_load(self) -> Iterator[None]:
         """Use the site and its nodes' APIs meanwhile, some 20 times a second; every page has to come."""
-        balancer = next(node for node in self.nodes if "nginx-loadbalancer.service" in node.active_units())
+        balancer = self.balancer()
         ended, pages, failures = threading.Event(), [0], []
 
         def use() -> None:
