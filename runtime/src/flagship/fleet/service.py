@@ -48,8 +48,11 @@ LEAVE_TIMEOUT = 100.0
 class SystemdService(Manager, Protocol):
     """systemd with its signals."""
 
-    def listen(self, listener: Listener) -> None: ...
-    def close(self) -> None: ...
+    def listen(self, listener: Listener) -> None:
+        """Send signals to *listener* from now on."""
+
+    def close(self) -> None:
+        """End the thread that receives them."""
 
 
 class Service:

@@ -65,15 +65,35 @@ class Listener(Protocol):
 class Manager(Protocol):
     """What an agent asks of systemd; every method raises SystemdError."""
 
-    def link(self, paths: Sequence[str]) -> None: ...
-    def enable(self, paths: Sequence[str]) -> None: ...
-    def disable(self, names: Sequence[str]) -> None: ...
-    def reload(self) -> None: ...
-    def start(self, name: str) -> str: ...
-    def stop(self, name: str) -> str: ...
-    def restart(self, name: str) -> str: ...
-    def reset_failed(self, name: str) -> None: ...
-    def statuses(self, names: Sequence[str]) -> dict[str, UnitStatus]: ...
+    def link(self, paths: Sequence[str]) -> None:
+        """Make unit files outside of systemd's directories known until the next boot."""
+
+    def enable(self, paths: Sequence[str]) -> None:
+        """Do what the files' [Install] sections say, until the next boot."""
+
+    def disable(self, names: Sequence[str]) -> None:
+        """Undo `link` and `enable`."""
+
+    def reload(self) -> None:
+        """Read all unit files again."""
+
+    def start(self, name: str) -> str:
+        """Queue a start and return the job's path; `on_job` tells its end."""
+
+    def stop(self, name: str) -> str:
+        """Queue a stop and return the job's path, "" when systemd does not know the unit."""
+
+    def restart(self, name: str) -> str:
+        """Queue a restart, or a start of what does not run, and return the job's path.
+
+        A stop and a start are not the same: units bound to this one would stay stopped.
+        """
+
+    def reset_failed(self, name: str) -> None:
+        """Forget that the unit has failed."""
+
+    def statuses(self, names: Sequence[str]) -> dict[str, UnitStatus]:
+        """The states of the units, in one call; a unit without a file is `not-found`."""
 
 
 class Systemd:
@@ -108,47 +128,36 @@ class Systemd:
     # Calls.
 
     def link(self, paths: Sequence[str]) -> None:
-        """Make unit files outside of systemd's directories known until the next boot."""
         self._call("LinkUnitFiles", "asbb", (list(paths), True, True))
 
     def enable(self, paths: Sequence[str]) -> None:
-        """Do what the files' [Install] sections say, until the next boot."""
         self._call("EnableUnitFiles", "asbb", (list(paths), True, True))
 
     def disable(self, names: Sequence[str]) -> None:
-        """Undo `link` and `enable`."""
         self._call("DisableUnitFiles", "asb", (list(names), True))
 
     def reload(self) -> None:
         self._call("Reload", timeout=RELOAD_TIMEOUT)
 
     def start(self, name: str) -> str:
-        """Queue a start and return the job's path; `on_job` tells its end."""
         return str(self._call("StartUnit", "ss", (name, "replace"))[0])
 
     def stop(self, name: str) -> str:
-        """Queue a stop and return the job's path, "" when systemd does not know the unit."""
         try:
             return str(self._call("StopUnit", "ss", (name, "replace"))[0])
         except _NoSuchUnitError:
             return ""
 
     def restart(self, name: str) -> str:
-        """Queue a restart, or a start of what does not run, and return the job's path.
-
-        A stop and a start are not the same: units bound to this one would stay stopped.
-        """
         return str(self._call("RestartUnit", "ss", (name, "replace"))[0])
 
     def reset_failed(self, name: str) -> None:
-        """Forget that the unit has failed."""
         try:
             self._call("ResetFailedUnit", "s", (name,))
         except _NoSuchUnitError:
             return
 
     def statuses(self, names: Sequence[str]) -> dict[str, UnitStatus]:
-        """The states of the units, in one call; a unit without a file is `not-found`."""
         if not names:
             return {}
         rows = self._call("ListUnitsByNames", "as", (list(names),))[0]
