@@ -71,7 +71,7 @@ class LeaseKeeper:
             return self._changed.wait_for(lambda: self.live, timeout)
 
     def _run(self) -> None:
-        backoff = Backoff(first=0.1, limit=min(5.0, self._ttl / 6))
+        backoff = Backoff(first=0.1, limit=min(5.0, self._ttl / 6, 2 * self._renewal))
         reported = False
         while not self._stop.is_set():
             try:
