@@ -9,19 +9,25 @@ import subprocess
 import sys
 
 from bench import lab, modules, simulated, units
-from bench.report import machine, table
+from bench.report import Row, machine, table
 from scripts.site_summary import SummaryError
 
 
 def main() -> None:
     print(f"Measured on {machine()}.\n", flush=True)
+    rows: list[Row] = []
+    failure = ""
     try:
-        rows = [row for inventory in sys.argv[1:] for row in lab.measure(inventory)]
+        for inventory in sys.argv[1:]:
+            rows += lab.measure(inventory)
         rows += simulated.measure()
+        rows += units.growth()
         rows += modules.measure()
     except (subprocess.SubprocessError, SummaryError) as error:
-        sys.exit(f"The benchmark did not come to its end: {error}")
-    print(table([*rows, *units.growth()]))
+        failure = f"The benchmark did not come to its end: {error}"
+    print(table(rows))
+    if failure:
+        sys.exit(failure)
 
 
 if __name__ == "__main__":
