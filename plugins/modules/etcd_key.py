@@ -219,7 +219,7 @@ batches:
   type: list
   elements: dict
   contains:
-    keys:
+    count:
       description: Number of keys that the transaction wrote or removed.
       type: int
     revision:
@@ -403,7 +403,7 @@ def bring_many(module: AnsibleModule, client: EtcdClient, task: Task, result: di
         elif module.params["state"] == "absent" and module.params["prefix"] is not None:
             if task.to_write:
                 client.delete_prefix(module.params["prefix"], task.revision)
-                result["batches"].append({"keys": len(task.to_write), "revision": 0})
+                result["batches"].append({"count": len(task.to_write), "revision": 0})
             for key in task.to_write:
                 note(key, None)
         else:
@@ -411,7 +411,7 @@ def bring_many(module: AnsibleModule, client: EtcdClient, task: Task, result: di
                 for key, after in written.items():
                     note(key, described(after, value_type))
                 revision = max(after.mod_revision if after else 0 for after in written.values())
-                result["batches"].append({"keys": len(written), "revision": revision})
+                result["batches"].append({"count": len(written), "revision": revision})
     except ConflictError as error:
         result["conflict"] = {"key": shown(error.key), "found": described(error.found, value_type)}
         raise EtcdError(

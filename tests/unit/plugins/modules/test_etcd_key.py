@@ -109,7 +109,7 @@ def test_life_of_many_keys(etcd: EtcdServer) -> None:
     predicted = Task(etcd, None, None, check_mode=True, mapping=many(250)).run()
     assert predicted["changed"] and len(predicted["changes"]) == 250 and predicted["batches"] == []
     created = Task(etcd, None, None, mapping=many(250)).run()
-    assert [batch["keys"] for batch in created["batches"]] == [100, 100, 50]
+    assert [batch["count"] for batch in created["batches"]] == [100, 100, 50]
     assert created["diff"] == predicted["diff"] and created["unchanged"] == 0
     assert {change["action"] for change in created["changes"]} == {"created"}
     assert len(etcd.etcdctl("get", "--prefix", "--keys-only", "/many/").split()) == 250
@@ -121,20 +121,20 @@ def test_life_of_many_keys(etcd: EtcdServer) -> None:
     purge = {"mapping": many(3), "prefix": "/many/", "purge": True}
     assert len(Task(etcd, None, None, check_mode=True, **purge).run()["changes"]) == 247
     purged = Task(etcd, None, None, **purge).run()
-    assert [batch["keys"] for batch in purged["batches"]] == [100, 100, 47] and purged["unchanged"] == 3
+    assert [batch["count"] for batch in purged["batches"]] == [100, 100, 47] and purged["unchanged"] == 3
     assert {change["action"] for change in purged["changes"]} == {"removed"}
     assert not Task(etcd, None, None, **purge).run()["changed"]
     removed = Task(etcd, None, None, mapping={"/many/0000": None, "/many/none": None}, state="absent").run()
     assert [change["key"] for change in removed["changes"]] == ["/many/0000"] and removed["unchanged"] == 1
     prefix = {"prefix": "/many/", "state": "absent", "confirm_removal": True}
     assert len(Task(etcd, None, None, check_mode=True, **prefix).run()["changes"]) == 2
-    assert Task(etcd, None, None, **prefix).run()["batches"] == [{"keys": 2, "revision": 0}]
+    assert Task(etcd, None, None, **prefix).run()["batches"] == [{"count": 2, "revision": 0}]
     assert not Task(etcd, None, None, **prefix).run()["changed"]
 
 
 def test_large_values_go_in_several_batches(etcd: EtcdServer) -> None:
     mapping = many(5, "x" * 600_000)
-    assert [batch["keys"] for batch in Task(etcd, None, None, mapping=mapping).run()["batches"]] == [1] * 5
+    assert [batch["count"] for batch in Task(etcd, None, None, mapping=mapping).run()["batches"]] == [1] * 5
     Task(etcd, None, None, mapping=mapping, state="absent").run()
 
 
@@ -192,7 +192,7 @@ def test_a_batch_that_loses_a_race_writes_nothing(etcd: EtcdServer, monkeypatch:
     with pytest.raises(EtcdError, match=r"/many/0150 has revision .* its batch wrote nothing, 100 of 250 keys"):
         task.run()
     assert task.result["changed"] and len(task.result["changes"]) == 100
-    assert [batch["keys"] for batch in task.result["batches"]] == [100]
+    assert [batch["count"] for batch in task.result["batches"]] == [100]
     assert task.result["conflict"]["key"] == "/many/0150" and task.result["conflict"]["found"]["value"] == "theirs"
     assert etcd.etcdctl("get", "--prefix", "--keys-only", "/many/").split()[-1] == "/many/0150"
     monkeypatch.undo()
