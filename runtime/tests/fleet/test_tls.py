@@ -54,6 +54,9 @@ def test_clients_with_a_certificate_are_served(
     wait_for(lambda: main(list_machines, {}) == 0, what="the API")
     assert capsys.readouterr().out == "192.0.2.5\n"
 
+    # Behind TLS it listens where only its own user gets in.
+    assert [path.stat().st_mode & 0o777 for path in tmp_path.rglob("api.sock")] == [0o600]
+
     # More than one record of TLS, and more than one request on one connection.
     client = FleetClient(endpoint, ca_cert=certificates.ca, client_cert=certificate, client_key=key)
     options = [{"section": "Service", "name": "Environment", "value": "x" * 1500} for _option in range(200)]

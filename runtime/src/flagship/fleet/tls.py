@@ -12,7 +12,6 @@ import asyncio
 import logging
 import socket
 import ssl
-import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,11 +63,14 @@ class TlsListener:
         self._fleet = fleet
         self._context = server_context(fleet)
         self._sockets = sockets
-        # Readable by nobody else: whoever connects to the inner socket needs no certificate.
-        self._directory = tempfile.TemporaryDirectory(prefix="flagship-api-")
-        self._path = str(Path(self._directory.name) / "inner.sock")
+        self._path = Path(fleet.units_directory).parent / "api.sock"
         self.inner = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.inner.bind(self._path)
+        self._path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        # A process that was killed has left it.
+        self._path.unlink(missing_ok=True)
+        self.inner.bind(str(self._path))
+        # Whoever connects needs no certificate, so nobody else may; before it listens nobody can.
+        self._path.chmod(0o600)
         self.inner.listen()
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
@@ -82,7 +84,7 @@ class TlsListener:
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join(5.0)
-        self._directory.cleanup()
+        self._path.unlink(missing_ok=True)
 
     def renew(self) -> None:
         """Show new clients what the certificate's files hold now; raises SettingsError and changes nothing."""
@@ -113,7 +115,7 @@ class TlsListener:
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            inner_reader, inner_writer = await asyncio.open_unix_connection(self._path)
+            inner_reader, inner_writer = await asyncio.open_unix_connection(str(self._path))
         except OSError as error:
             log.warning("A client of the API was turned away: %s", error)
             writer.close()
