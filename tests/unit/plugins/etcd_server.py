@@ -51,6 +51,9 @@ class EtcdServer:
         self._log = (self._directory / "etcd.log").open("ab")
         self._process = subprocess.Popen(
             [
+                # ansible-test runs each test in a process of its own, and no module fixture is ended there.
+                "setpriv",
+                "--pdeathsig=KILL",
                 "etcd",
                 f"--data-dir={self._directory / 'data'}",
                 f"--listen-client-urls={self.url}",
