@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
+from ansible.module_utils import basic
 from ansible_collections.flagship.coreos.tests.unit.plugins.certificates import Certificates
 from ansible_collections.flagship.coreos.tests.unit.plugins.fleet_server import MACHINE, FleetServer
 
@@ -33,10 +33,13 @@ MODULES = pytest.mark.parametrize("module", GOOD)
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Any:
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
     def call(module: str, **arguments: Any) -> dict[str, Any]:
         given = {name: value for name, value in {**GOOD[module], **arguments}.items() if value is not None}
-        with patch_module_args(given), pytest.raises(SystemExit):
+        # ansible.module_utils.testing does this, but only from ansible-core 2.19 on.
+        monkeypatch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": given}).encode())
+        monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
+        with pytest.raises(SystemExit):
             importlib.import_module(NAME + module).main()
         found: dict[str, Any] = json.loads(capsys.readouterr().out)
         if found.get("failed"):
