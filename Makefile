@@ -3,8 +3,14 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 LAB := flagship
+LAB_NODES := 3
+STACK := nginx
+# More for the playbooks: make site LAB_NODES=5 VARIABLES='load_balancer_instances=2 load_balancer_virtual_ip=172.30.80.100'
+VARIABLES :=
 INVENTORY := $(CURDIR)/.cache/lab/$(LAB)/inventory.yml
 IMAGES := $(CURDIR)/.cache/images
+IMAGES_nginx := nginx
+IMAGES_haproxy := dumbserve haproxy
 STEP := scripts/step
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
@@ -20,8 +26,8 @@ setup: ## install what is missing: Debian packages, the virtual environment .ven
 	@$(STEP) "Set up the tools" scripts/setup
 
 .PHONY: site
-site: lab-up ## boot three nodes here, make them a cluster and serve the site from it
-	@$(STEP) "Make the site" ansible-playbook -i $(INVENTORY) playbooks/site.yml
+site: lab-up ## boot nodes here (LAB_NODES=3), make them a cluster and serve the site (STACK=nginx or haproxy) from it
+	@$(STEP) "Make the site" ansible-playbook -i $(INVENTORY) playbooks/site.yml -e site_stack=$(STACK) -e '$(VARIABLES)'
 	@python3 scripts/site_summary.py $(INVENTORY)
 
 .PHONY: site-address
@@ -29,11 +35,13 @@ site-address: ## print where the site is
 	@python3 scripts/site_summary.py --address $(INVENTORY)
 
 .PHONY: lab-up
-lab-up: setup ## boot three nodes here, or the lost ones of them
+lab-up: setup ## boot nodes here (LAB_NODES=3), or the lost ones of them
 	@$(STEP) "Have a Docker engine" scripts/engine start
-	@$(STEP) "Have the node image" python3 roles/lab/files/build_image.py roles/lab/files/images/node --directory $(IMAGES)
-	@$(STEP) "Have the web image" python3 roles/lab/files/build_image.py roles/lab/files/images/nginx --directory $(IMAGES)
-	@$(STEP) "Boot the lab" ansible-playbook playbooks/lab_up.yml -e lab_name=$(LAB)
+	@for image in node $(IMAGES_$(STACK)); do \
+		$(STEP) "Have the image $$image" python3 roles/lab/files/build_image.py roles/lab/files/images/$$image --directory $(IMAGES) || exit; \
+	done
+	@$(STEP) "Boot the lab" ansible-playbook playbooks/lab_up.yml \
+		-e lab_name=$(LAB) -e lab_node_count=$(LAB_NODES) -e site_stack=$(STACK) -e '$(VARIABLES)'
 
 .PHONY: lab-down
 lab-down: setup ## remove the nodes and all that belongs to them

@@ -61,6 +61,7 @@ def image_config(image: dict[str, Any], architecture: str, layer_digest: str, cr
             "Cmd": image["command"],
             "ExposedPorts": {port: {} for port in image.get("ports", [])},
             "StopSignal": image.get("stop_signal", "SIGTERM"),
+            **({"User": image["user"]} if "user" in image else {}),
             "Labels": {"flagship.lab.image": image["name"]},
         },
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer_digest}"]},

@@ -91,7 +91,12 @@ def test_archive_holds_layer_config_and_name(tmp_path: Path) -> None:
     assert [texts[name] for name in image["Layers"]] == [b"a layer"]
 
 
-@pytest.mark.parametrize("name", ["node", "nginx"])
+def test_config_names_a_user_only_where_the_recipe_does() -> None:
+    configs = [build_image.image_config(image, "amd64", "", "") for image in (IMAGE, {**IMAGE, "user": "haproxy"})]
+    assert [config["config"].get("User") for config in configs] == [None, "haproxy"]
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (FILES / "images").iterdir()))
 def test_recipes_of_the_lab_are_complete(name: str) -> None:
     recipe = FILES / "images" / name
     image = json.loads((recipe / "image.json").read_text())
