@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -59,17 +60,18 @@ class EtcdServer:
     def connection(self, timeout: float = 5.0) -> EtcdConnection:
         return EtcdConnection(self.endpoints, timeout=timeout, **self.security)
 
-    def etcdctl(self, *arguments: str) -> None:
-        """Run etcdctl against it; `security` supplies the certificates."""
+    def etcdctl(self, *arguments: str) -> str:
+        """Run etcdctl against it and return what it prints; `security` supplies the certificates."""
         flags = {"ca_cert": "--cacert", "client_cert": "--cert", "client_key": "--key"}
         secured = [f"{flags[name]}={value}" for name, value in self.security.items()]
-        subprocess.run(
+        return subprocess.run(
             ["etcdctl", f"--endpoints={self.endpoint}", *secured, *arguments],
             env={**os.environ, "ETCDCTL_API": "3"},
             check=True,
             capture_output=True,
+            text=True,
             timeout=30,
-        )
+        ).stdout
 
     def compact(self, revision: int) -> None:
         """Forget what was before the revision."""
@@ -129,6 +131,14 @@ class EtcdCluster:
     @property
     def endpoints(self) -> tuple[str, ...]:
         return tuple(member.endpoint for member in self.members)
+
+    def leader(self) -> EtcdServer:
+        """The member that leads now."""
+        for member in self.members:
+            shown = json.loads(member.etcdctl("endpoint", "status", "--write-out=json"))[0]["Status"]
+            if shown["leader"] == shown["header"]["member_id"]:
+                return member
+        raise AssertionError("no member leads")
 
     def start(self) -> None:
         for member in self.members:

@@ -18,10 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from etcd_server import EtcdServer, wait_for
+from etcd_server import EtcdCluster, EtcdServer, wait_for
 from flagship.discovery.announce import decide
-from flagship.discovery.check import Health, judge, parse_check
-from flagship.etcd import Client, KeyValue
+from flagship.discovery.check import Health, judge, parse_check, parse_statuses
+from flagship.discovery.lifetime import lease_seconds
+from flagship.etcd import Client, EtcdConnection, KeyValue
 from hypothesis import given
 from hypothesis import strategies as st
 from website import Website
@@ -106,6 +107,58 @@ def test_http_check(website: Website) -> None:
     assert parse_check("tcp", website.address)(1.0) == "connection refused"
 
 
+def test_http_check_of_status_and_text(website: Website) -> None:
+    def check(statuses: str = "2xx", text: str = "") -> str:
+        return parse_check(f"http://{website.address}/", website.address, parse_statuses(statuses), text)(1.0)
+
+    assert check("200,204") == check("200-299") == check(text="Welcome for 127.0.0.1") == ""
+    assert check("204,3xx") == "status 200"
+    assert check(text="Goodbye") == "its text is without 'Goodbye'"
+    website.status = 404
+    assert check("200-299, 404") == check("4xx", "Welcome") == ""
+
+
+def test_text_is_found_across_the_chunks_of_an_answer() -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with tcp_server(lambda connection: connection.sendall(head + b"4\r\nI am\r\n5\r\n well\r\n0\r\n\r\n")) as address:
+        assert parse_check(f"http://{address}/", address, None, "am well")(2.0) == ""
+
+
+def test_an_answer_that_never_ends_is_read_in_vain_for_so_long_only() -> None:
+    def pour(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        try:
+            while True:
+                connection.sendall(bytes(1000))
+                time.sleep(0.01)
+        except OSError:
+            pass
+
+    with tcp_server(pour) as address:
+        started = time.monotonic()
+        assert parse_check(f"http://{address}/", address, None, "well")(0.5) == "no answer in time"
+        assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize("text", ["", "20", "600", "2xx;3xx", "299-200", "2XX "])
+def test_statuses_that_are_none(text: str) -> None:
+    with pytest.raises(ValueError, match="status"):
+        parse_statuses(text)
+
+
+@pytest.mark.parametrize(
+    ("ttl", "lease"), [(2, 2), (3.5, 3), (4, 4), (5, 4), (7, 4), (7.9, 4), (8, 5), (10, 7), (60, 57)]
+)
+def test_lease_for_a_promise(ttl: float, lease: int) -> None:
+    assert lease_seconds(ttl) == lease
+
+
+@given(st.floats(7, 3600))
+def test_a_promise_holds_when_the_leader_of_etcd_dies(ttl: float) -> None:
+    election, extension = 2, 1
+    assert election + lease_seconds(ttl) + extension <= ttl
+
+
 @contextmanager
 def tcp_server(serve: Callable[[socket.socket], object]) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -159,7 +212,7 @@ def test_check_of_a_server_that_does_not_speak_http() -> None:
 class Announce:
     """The real command as a process."""
 
-    def __init__(self, server: EtcdServer, prefix: str, website: Website, *options: str) -> None:
+    def __init__(self, server: EtcdServer | EtcdCluster, prefix: str, website: Website, *options: str) -> None:
         self.key = f"{prefix}website/nginx@1"
         command = [
             *(sys.executable, "-m", "flagship", "announce", "--prefix", prefix, "--service", "website"),
@@ -212,6 +265,56 @@ def test_key_follows_the_check_and_goes_on_sigterm(announce: Start, website: Web
     assert announcer.process.returncode == 0, said
     assert etcd_client.get(announcer.key) is None
     assert "Traceback" not in said
+
+
+def test_a_failing_service_is_gone_after_one_interval_and_as_many_checks_as_fall_says(
+    announce: Start, website: Website, etcd_client: Client
+) -> None:
+    announcer = announce("--interval", "0.5s", "--fall", "2")
+    wait_for(lambda: etcd_client.get(announcer.key), what="the key")
+    website.stop()
+    wait_for(lambda: etcd_client.get(announcer.key) is None, 0.5 + 2 * 0.5, "removal in time")
+
+
+def test_the_key_goes_at_once_when_the_service_hangs_as_it_stops(announce: Start, etcd_client: Client) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        announcer = announce("--fall", "3", "--timeout", "30s")
+        wait_for(lambda: etcd_client.get(announcer.key), what="the key")
+        hung = announce("--instance", "nginx@2", "--check", f"http://{address}/", "--timeout", "30s")
+        silent.settimeout(10)
+        silent.accept()
+        started = time.monotonic()
+        hung.stop()
+        assert time.monotonic() - started < 5, "it waited for a check that hangs"
+
+
+def test_a_lost_lease_takes_the_key_away_for_a_moment_only(announce: Start, etcd_client: Client) -> None:
+    announcer = announce("--interval", "30s")
+    wait_for(lambda: etcd_client.get(announcer.key), what="the key")
+    key = etcd_client.get(announcer.key)
+    assert key is not None
+    etcd_client.revoke(key.lease)
+    wait_for(lambda: etcd_client.get(announcer.key), 2, "the key under a new lease")
+
+
+def test_a_node_that_freezes_together_with_the_leader_of_etcd_is_out_in_time(
+    etcd_cluster: EtcdCluster, prefix: str, website: Website
+) -> None:
+    announcer = Announce(etcd_cluster, prefix, website, "--ttl", "7s")
+    leader = etcd_cluster.leader()
+    others = [member for member in etcd_cluster.members if member is not leader]
+    with Client(EtcdConnection(tuple(member.endpoint for member in others))) as client:
+        try:
+            wait_for(lambda: client.get(announcer.key), what="the key")
+            announcer.process.send_signal(signal.SIGSTOP)
+            leader.pause()
+            wait_for(lambda: client.get(announcer.key) is None, 7 + 1, "the end of the key")
+            announcer.process.send_signal(signal.SIGCONT)
+            wait_for(lambda: client.get(announcer.key), 10, "the key when the node is back")
+        finally:
+            announcer.process.kill()
+            announcer.process.communicate(timeout=10)
 
 
 def test_nothing_is_written_while_nothing_changes(announce: Start, etcd_client: Client) -> None:

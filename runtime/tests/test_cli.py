@@ -55,6 +55,8 @@ ANNOUNCE = ["announce", "--service", "website", "--instance", "nginx@1", "--addr
         ([*ANNOUNCE, "--address", "web:80"], "'web:80'"),
         ([*ANNOUNCE, "--address", "10.0.0.1:99999"], "'10.0.0.1:99999'"),
         ([*ANNOUNCE, "--check", "https://10.0.0.1/"], "'https://10.0.0.1/'"),
+        ([*ANNOUNCE, "--check-text", "Welcome"], "sees neither status nor text"),
+        ([*ANNOUNCE, "--check", "http://10.0.0.1/", "--check-status", "2xx,ok"], "status 'ok'"),
         ([*ANNOUNCE, "--instance", "a/b"], "'a/b'"),
         ([*ANNOUNCE, "--service", "web site"], "'web site'"),
     ],

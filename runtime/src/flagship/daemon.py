@@ -13,8 +13,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
-from types import FrameType
+from collections.abc import Callable, Mapping
 
 # sd-daemon(3): the journal reads a priority from the head of each line on standard error.
 _PRIORITY = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
@@ -40,12 +39,14 @@ class Backoff:
 def stop_on_signals() -> threading.Event:
     """An event that SIGTERM and SIGINT set; call it in the main thread."""
     stop = threading.Event()
+    wait = _signals({signal.SIGTERM: "stop", signal.SIGINT: "stop"})
 
-    def handle(_number: int, _frame: FrameType | None) -> None:
+    def run() -> None:
+        wait()
         stop.set()
 
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)
+    # Not from the handler: it would wait for ever for a lock that the main thread, interrupted in stop.wait(), holds.
+    threading.Thread(target=run, name="signals", daemon=True).start()
     return stop
 
 
@@ -54,7 +55,10 @@ def signal_requests() -> Callable[[], str]:
 
     That is "stop" (SIGTERM, SIGINT), "reload" (SIGHUP) or "dump" (SIGUSR1). Call both in the main thread.
     """
-    wanted = {signal.SIGTERM: "stop", signal.SIGINT: "stop", signal.SIGHUP: "reload", signal.SIGUSR1: "dump"}
+    return _signals({signal.SIGTERM: "stop", signal.SIGINT: "stop", signal.SIGHUP: "reload", signal.SIGUSR1: "dump"})
+
+
+def _signals(wanted: Mapping[int, str]) -> Callable[[], str]:
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
     # A wait for a lock can miss a signal that comes just before it begins; a byte in a socket is never missed.
@@ -65,7 +69,7 @@ def signal_requests() -> Callable[[], str]:
     def wait() -> str:
         while (found := receiver.recv(1)[0]) not in wanted:
             pass
-        return wanted[signal.Signals(found)]
+        return wanted[found]
 
     return wait
 

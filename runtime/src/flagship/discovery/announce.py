@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import math
 import threading
 import time
 from collections.abc import Sequence
@@ -16,7 +15,8 @@ from typing import Literal
 
 from flagship import daemon
 from flagship.cli import ArgumentParser
-from flagship.discovery.check import Check, Health, judge, parse_check
+from flagship.discovery.check import Check, Health, judge, parse_check, parse_statuses
+from flagship.discovery.lifetime import lease_seconds
 from flagship.etcd import Client, Compare, Delete, EtcdError, KeyValue, LeaseGone, LeaseKeeper, Put
 from flagship.services import format_address, parse_address, service_key
 from flagship.settings import Settings, parse_duration
@@ -32,14 +32,16 @@ def main(argv: Sequence[str], settings: Settings) -> int:
     daemon.log_to_journal()
     stop = daemon.stop_on_signals()
     with Client(settings.etcd) as client:
-        announcer = Announcer(client, options.key, options.address.encode(), options.ttl)
+        announcer = Announcer(client, options.key, options.address.encode(), lease_seconds(options.ttl))
         announcer.start()
+        # A thread of their own: checks go on while etcd hangs, and the end need not wait for one that hangs.
+        checks = threading.Thread(target=_follow_checks, args=(announcer, options, stop), name="check", daemon=True)
+        checks.start()
         daemon.notify("READY=1")
-        try:
-            _follow_checks(announcer, options, stop)
-        finally:
-            if announcer.stop():
-                _drain(options)
+        stop.wait()
+        if announcer.stop():
+            _drain(options)
+        checks.join(options.timeout)
     return 0
 
 
@@ -66,39 +68,73 @@ class Announcer:
         self._client = client
         self._key = key
         self._value = value
-        self._keeper = LeaseKeeper(client, ttl)
+        self._keeper = LeaseKeeper(client, ttl, [self._note_lease])
         self._look_every = ttl / 3
-        self._settled: tuple[bool, int | None] | None = None
-        self._look_at = 0.0
+        self._changed = threading.Condition()
+        self._due = False
+        self._wanted = False
+        self._stopping = False
+        self._announced = False
         self._complaint = ""
+        self._thread = threading.Thread(target=self._run, name="announce", daemon=True)
 
     def start(self) -> None:
         self._keeper.start()
+        self._thread.start()
 
     def stop(self) -> bool:
         """Remove the key, by ending the lease; returns whether it was announced."""
-        announced = self._settled is not None and self._settled[0]
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join(2 * self._client.connection.timeout)
         self._keeper.stop(revoke=True)
-        return announced
+        return self._announced
 
-    def settle(self, wanted: bool) -> None:
-        """Make etcd agree with `wanted`; reads now and then, writes only on a difference, never raises EtcdError."""
-        lease = self._keeper.lease
-        if self._settled == (wanted, lease) and time.monotonic() < self._look_at:
-            return
-        self._settled = None
+    def want(self, wanted: bool) -> None:
+        """Say whether the key is to be in etcd; returns at once."""
+        with self._changed:
+            self._due = self._due or wanted != self._wanted
+            self._wanted = wanted
+            self._changed.notify()
+
+    def _note_lease(self, _lease: int) -> None:
+        with self._changed:
+            self._due = True
+            self._changed.notify()
+
+    def _run(self) -> None:
+        backoff = daemon.Backoff(first=0.1, limit=min(1.0, self._look_every))
+        pause = self._look_every
+        while self._wait(pause):
+            if self._settle():
+                backoff.reset()
+                pause = self._look_every
+            else:
+                pause = backoff.next()
+
+    def _wait(self, pause: float) -> bool:
+        """Wait for a change, or for `pause` seconds; False when it is time to stop."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._due or self._stopping, pause)
+            self._due = False
+            return not self._stopping
+
+    def _settle(self) -> bool:
+        """Make etcd agree with what is wanted: reads, and writes only on a difference; returns whether it does."""
+        lease, wanted = self._keeper.lease, self._wanted
         if lease is None:
-            return
+            return not wanted  # the keeper is about to take one, and says so
         try:
             done = self._step(wanted, lease)
         except LeaseGone:
-            return  # the keeper is about to find out, and takes a new one
+            return False  # the keeper is about to find out, and takes a new one
         except EtcdError as error:
             self._complain(f"Key {self._key} is as it was: {error}")
-            return
+            return False
         if done:
-            self._settled = (wanted, lease)
-            self._look_at = time.monotonic() + self._look_every
+            self._announced = wanted
+        return done
 
     def _step(self, wanted: bool, lease: int) -> bool:
         found = self._client.get(self._key)
@@ -133,7 +169,7 @@ def _follow_checks(announcer: Announcer, options: argparse.Namespace, stop: thre
             problem = found
             log.info("Check %s of %s: %s.", options.check, options.key, problem or "passed")
             daemon.notify(f"STATUS=check {options.check}: {problem or 'passed'}")
-        announcer.settle(health.up)
+        announcer.want(health.up)
         stop.wait(max(0.0, started + options.interval - time.monotonic()))
 
 
@@ -159,6 +195,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         metavar="URL|tcp",
         help="an http:// URL that must answer 2xx, or a connection to IP:PORT",
     )
+    parser.add_argument(
+        "--check-status",
+        metavar="LIST",
+        help="the statuses that pass, such as 200,301 or 2xx or 200-399 (default: 2xx)",
+    )
+    parser.add_argument("--check-text", default="", metavar="TEXT", help="what the answer's text must hold to pass")
     parser.add_argument("--interval", default="1s", help="from check to check (default: %(default)s)")
     parser.add_argument("--timeout", default="1s", help="longest time of a check (default: %(default)s)")
     parser.add_argument("--rise", type=int, default=1, help="passes in a row that bring it up (default: %(default)s)")
@@ -166,7 +208,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--fall", type=int, default=2, help="failures in a row that bring it down (default: %(default)s)"
     )
     parser.add_argument(
-        "--ttl", default="10s", help="the key outlives this process by this at most (default: %(default)s)"
+        "--ttl", default="10s", help="the key outlives this machine by this at most (default: %(default)s)"
     )
     parser.add_argument("--prefix", default="/services", help="where service keys are (default: %(default)s)")
     parser.add_argument("--drain", default="0s", help="wait between removing the key and exit (default: %(default)s)")
@@ -183,11 +225,11 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     for name in ("rise", "fall"):
         if getattr(options, name) < 1:
             parser.error(f"--{name} is {getattr(options, name)}: it must be 1 or more")
-    options.ttl = math.ceil(options.ttl)
     try:
         options.key = service_key(options.prefix, options.service, options.instance)
         options.address = format_address(*parse_address(options.address))
-        options.run_check = parse_check(options.check, options.address)
+        statuses = parse_statuses(options.check_status) if options.check_status else None
+        options.run_check = parse_check(options.check, options.address, statuses, options.check_text)
     except ValueError as error:
         parser.error(str(error))
     return options

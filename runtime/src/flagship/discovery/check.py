@@ -6,20 +6,24 @@
 
 from __future__ import annotations
 
+import http.client
+import io
 import re
 import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from flagship.services import parse_address
 
 # A check returns "" when it passes, else what is wrong; it ends within the seconds it is given.
 Check = Callable[[float], str]
+Statuses = tuple[range, ...]
 
-_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r\n]")
-_LONGEST_STATUS_LINE = 4096
+# A text is looked for in so many bytes of the answer's body.
+LONGEST_BODY = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -40,9 +44,33 @@ def judge(health: Health, passed: bool, rise: int, fall: int) -> Health:
     return Health(health.up, contrary)
 
 
-def parse_check(text: str, address: str) -> Check:
-    """The check that `text` means: an http:// URL, or `tcp` for a connection to `address`; ValueError if neither."""
+def parse_statuses(text: str) -> Statuses:
+    """The HTTP statuses that `text` means: 200, 2xx or 200-299, or several of these with commas; else ValueError."""
+    found = []
+    for part in (part.strip() for part in text.split(",")):
+        match = re.fullmatch(r"([1-5])xx|([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?", part)
+        if match is None:
+            raise ValueError(f"status {part!r} is none such as 200, 2xx or 200-299")
+        hundred, first, last = match.groups()
+        found.append(
+            range(int(hundred) * 100, int(hundred) * 100 + 100)
+            if hundred
+            else range(int(first), int(last or first) + 1)
+        )
+        if not found[-1]:
+            raise ValueError(f"status {part!r} is empty: the second number is the smaller one")
+    return tuple(found)
+
+
+def parse_check(text: str, address: str, statuses: Statuses | None = None, body: str = "") -> Check:
+    """The check that `text` means: an http:// URL, or `tcp` for a connection to `address`; ValueError if neither.
+
+    A URL must answer with one of `statuses` (None: 2xx) and, unless it is "", with `body` somewhere in the first
+    LONGEST_BODY bytes of what it sends. Both mean nothing to `tcp`: ValueError.
+    """
     if text == "tcp":
+        if statuses or body:
+            raise ValueError("a check by tcp sees neither status nor text: give a URL such as http://10.0.0.1:80/")
         host, port = parse_address(address)
         return lambda timeout: _tcp(host, port, timeout)
     parts = urlsplit(text)
@@ -51,7 +79,9 @@ def parse_check(text: str, address: str) -> Check:
     hostname, port, path = parts.hostname, parts.port or 80, parts.path or "/"
     if parts.query:
         path += f"?{parts.query}"
-    return lambda timeout: _http(hostname, port, parts.netloc, path, timeout)
+    request = f"GET {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nUser-Agent: flagship\r\nConnection: close\r\n\r\n"
+    expected = statuses or parse_statuses("2xx")
+    return lambda timeout: _http(hostname, port, request.encode("ascii"), expected, body.encode(), timeout)
 
 
 def _tcp(host: str, port: int, timeout: float) -> str:
@@ -62,27 +92,40 @@ def _tcp(host: str, port: int, timeout: float) -> str:
     return ""
 
 
-def _http(host: str, port: int, authority: str, path: str, timeout: float) -> str:
-    # http.client's timeout is per read: a server that drips its answer would hold the check for ever.
+def _http(host: str, port: int, request: bytes, statuses: Statuses, body: bytes, timeout: float) -> str:
     deadline = time.monotonic() + timeout
-    request = f"GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: flagship\r\nConnection: close\r\n\r\n"
-    received = b""
     try:
         with socket.create_connection((host, port), timeout) as connection:
-            connection.sendall(request.encode("ascii"))
-            while b"\n" not in received and len(received) < _LONGEST_STATUS_LINE:
-                connection.settimeout(max(0.001, deadline - time.monotonic()))
-                part = connection.recv(_LONGEST_STATUS_LINE)
-                if not part:
-                    break
-                received += part
-    except OSError as error:
-        return _reason(error)
-    match = _STATUS_LINE.match(received)
-    if match is None:
+            connection.sendall(request)
+            answer = http.client.HTTPResponse(cast(socket.socket, _Bounded(connection, deadline)))
+            answer.begin()
+            if not any(answer.status in accepted for accepted in statuses):
+                return f"status {answer.status}"
+            if body and body not in answer.read(LONGEST_BODY):
+                return f"its text is without {body.decode()!r}"
+    except OSError as error:  # a connection that ends before the answer begins is both
+        return "it does not answer in HTTP" if isinstance(error, http.client.HTTPException) else _reason(error)
+    except http.client.HTTPException:
         return "it does not answer in HTTP"
-    status = int(match.group(1))
-    return "" if 200 <= status < 300 else f"status {status}"
+    return ""
+
+
+class _Bounded(io.RawIOBase):
+    """What a connection receives until a deadline; http.client's own is per read, and a slow drip never reaches it."""
+
+    def __init__(self, connection: socket.socket, deadline: float) -> None:
+        self._connection = connection
+        self._deadline = deadline
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        self._connection.settimeout(max(0.001, self._deadline - time.monotonic()))
+        return self._connection.recv_into(buffer)
 
 
 def _reason(error: OSError) -> str:
