@@ -9,9 +9,9 @@ import json
 import subprocess
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 TTL = 10.0  # fleet_agent_ttl's default, in seconds
@@ -129,6 +129,15 @@ class Node:
         return self.run("systemctl", "is-active", "docker", check=False) == "active"
 
     @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Freeze the whole node: its kernel, which is ours, still accepts connections, and nobody ever answers."""
+        _docker("pause", self.name)
+        try:
+            yield
+        finally:
+            _docker("unpause", self.name)
+
+    @contextmanager
     def without_network(self) -> Iterator[None]:
         attached = subprocess.check_output(
             ["docker", "inspect", "--format={{json .NetworkSettings.Networks}}", self.name], text=True, timeout=30
@@ -163,7 +172,13 @@ class Lab:
     def __init__(self, name: str) -> None:
         names = _docker("ps", f"--filter=label=flagship.lab={name}", "--format={{.Names}}").split()
         assert names, f"the lab {name} does not run: molecule converge --scenario-name resilience"
+        self.name = name
         self.nodes = [Node(name) for name in sorted(names)]
+
+    @cached_property
+    def members(self) -> list[Node]:
+        """The nodes with a member of etcd; in a lab of more than three the others have none."""
+        return [node for node in self.nodes if node.run("sh", "-c", "ls /etc/systemd/system/etcd.service", check=False)]
 
     def running(self) -> Running:
         return {node.name: node.running() for node in self.nodes}
@@ -188,44 +203,34 @@ class Lab:
     def stays(self, before: Running, seconds: float) -> None:
         stays(self.nodes, before, seconds)
 
-    def balancer(self) -> Node:
-        return next(node for node in self.nodes if "nginx-loadbalancer.service" in node.active_units())
+    def set_state(self, unit: str, desired: str) -> None:
+        self.members[0].api("PUT", f"units/{unit}", {"name": unit, "desiredState": desired})
+
+    def units(self) -> dict[str, dict[str, Any]]:
+        """All units of the fleet by name."""
+        return {unit["name"]: unit for unit in self.members[0].api("GET", "units")["units"]}
 
     @contextmanager
-    def under_load(self) -> Iterator[None]:
-        """Use the site and its nodes' APIs meanwhile, some 20 times a second; every page has to come."""
-        balancer = self.balancer()
-        ended, pages, failures = threading.Event(), [0], []
-
-        def use() -> None:
-            while not ended.wait(0.05):
-                try:
-                    with urllib.request.urlopen(f"http://{balancer.address}/", timeout=3) as answer:
-                        answer.read()
-                        pages[0] += 1
-                except OSError as error:
-                    failures.append(str(error))
+    def asked(self) -> Iterator[None]:
+        """Use the nodes' APIs meanwhile; what one that restarts answers is not the point, but that it is asked."""
+        ended = threading.Event()
 
         def ask() -> None:
-            # What an API that restarts answers is not the point, but that it is asked.
-            while not ended.is_set():
+            while not ended.wait(0.05):
                 for node in self.nodes:
                     node.api("GET", "state")
 
-        threads = [threading.Thread(target=target) for target in (use, ask)]
-        for thread in threads:
-            thread.start()
+        thread = threading.Thread(target=ask)
+        thread.start()
         try:
             yield
         finally:
             ended.set()
-            for thread in threads:
-                thread.join(30)
-        assert pages[0] and not failures, f"{len(failures)} of {len(failures) + pages[0]} pages failed: {failures[:3]}"
+            thread.join(30)
 
     def etcd_leader(self) -> Node | None:
         """The node whose member leads; None while there is none."""
-        for node in self.nodes:
+        for node in self.members:
             answer = node.etcdctl("endpoint", "status", "--write-out=json", check=False)
             for member in json.loads(answer) if answer else []:
                 status = member["Status"]
@@ -233,11 +238,21 @@ class Lab:
                     return node
         return None
 
+    def lead_elsewhere(self, *nodes: Node) -> None:
+        """Have etcd's leader on another node than those."""
+        leader = self.etcd_leader()
+        if leader not in nodes:
+            return
+        next_one = next(node for node in self.members if node not in nodes)
+        status = json.loads(next_one.etcdctl("endpoint", "status", "--write-out=json"))[0]["Status"]
+        leader.etcdctl("move-leader", f"{status['header']['member_id']:x}")
+        wait_for(lambda: self.etcd_leader() is next_one, "another leader of etcd")
+
     def etcd_healthy(self) -> bool:
         """Whether every member takes part."""
         return all("is healthy" in node.run(
             "sh", "-c", "ETCDCTL_API=3 etcdctl endpoint health 2>&1", check=False
-        ) for node in self.nodes)  # fmt: skip
+        ) for node in self.members)  # fmt: skip
 
     def fleet_leader(self, asked: Node) -> Node | None:
         """The node whose engine leads."""

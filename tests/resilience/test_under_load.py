@@ -1,0 +1,300 @@
+# Copyright: (c) 2026, the flagship.coreos contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Faults while strangers use all sites: no request fails, but for a second when the balancer's own node is lost."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+
+import pytest
+from events import Event, under_load
+from lab import TTL, Lab, Node, wait_for
+from stacks import Stack
+
+
+def test_a_web_unit_is_stopped_and_started_again(lab: Lab, stacks: list[Stack]) -> None:
+    with under_load("web unit stopped, started again", stacks) as event:
+        stopped = {stack: (unit, stack.address_of(number)) for stack in stacks for unit, number in _some_web(stack)}
+        event.phase("stop")
+        for unit, _address in stopped.values():
+            lab.set_state(unit, "loaded")
+        for stack, (unit, address) in stopped.items():
+            wait_for(partial(_runs_nowhere, lab, unit), f"the end of {unit}")
+            if address in stack.keys().values():
+                event.problem(f"{stack.title}: the key of {unit} outlives it")
+        event.phase("start")
+        for unit, _address in stopped.values():
+            lab.set_state(unit, "launched")
+
+
+def test_the_site_is_scaled_out_and_back(lab: Lab, stacks: list[Stack], soak: bool) -> None:
+    times = 10 if soak else 2
+    with under_load(f"scaled out and back {times} times", stacks) as event:
+        for stack in stacks:
+            usual = len(stack.web_units())
+            # Each machine has room for one web server of nginx, and none beside a balancer.
+            fewest, most = (1, len(lab.nodes) - len(stack.balancer_nodes())) if stack.name == "nginx" else (2, 6)
+            event.phase(f"{stack.title} is scaled")
+            for count in [most, fewest] * times + [usual]:
+                stack.playbook("scale", web_instances=count, web_image=_image(stack))
+                wait_for(stack.whole, f"{count} web servers of {stack.title}")
+                assert len(stack.web_units()) == count
+            event.remark(stack, f"{fewest} to {most} web servers")
+
+
+def test_the_image_of_the_web_servers_is_changed(lab: Lab, stacks: list[Stack]) -> None:
+    with under_load("rolling update of the web image", stacks) as event:
+        for stack in stacks:
+            image = {"stable": "next", "next": "stable"}[_image(stack).rpartition(":")[2]]
+            image = f"{stack.web}:{image}"
+            for node in lab.nodes:
+                node.run("docker", "tag", _image(stack), image)
+            event.phase(f"{stack.title} is updated")
+            stack.playbook("rolling_update", web_image=image, web_instances=len(stack.web_units()))
+            for unit, number in stack.web_units().items():
+                (node,) = _runs_on(lab, unit)
+                runs = node.run("docker", "inspect", "--format={{.Config.Image}}", f"{stack.web}{number}")
+                assert runs == image, f"{unit} runs {runs}"
+
+
+def test_a_web_container_is_killed(stacks: list[Stack], lab: Lab) -> None:
+    with under_load("web container killed (`docker kill`)", stacks) as event:
+        for stack in stacks:
+            ((unit, number),) = _some_web(stack)
+            address = stack.address_of(number)
+            assert address is not None
+            (node,) = _runs_on(lab, unit)
+            event.phase("kill")
+            node.run("docker", "kill", f"{stack.web}{number}")
+            event.out(stack, address, 2.0)
+
+
+def test_a_web_node_freezes(lab: Lab, stacks: list[Stack], soak: bool) -> None:
+    length = 60 if soak else 20
+    with under_load(f"web node freezes (`docker pause`) for {length} s", stacks) as event:
+        for lost in _web_nodes(lab, stacks):
+            _lose(lab, event, lost, "freeze", length)
+
+
+def test_a_web_node_vanishes(lab: Lab, stacks: list[Stack], soak: bool) -> None:
+    length = 45 if soak else 15
+    with under_load(f"web node vanishes (network cut) for {length} s", stacks) as event:
+        for lost in _web_nodes(lab, stacks):
+            _lose(lab, event, lost, "cut", length)
+
+
+def test_etcd_is_away(lab: Lab, stacks: list[Stack], soak: bool) -> None:
+    length = 60 if soak else 20
+    with under_load(f"all of etcd away for {length} s", stacks) as event:
+        event.phase("away")
+        with ExitStack() as restored:
+            for node in lab.members:
+                restored.callback(node.run, "systemctl", "start", "--no-block", "etcd")
+                node.run("systemctl", "stop", "etcd")
+            _sleep_until(event.began + length)
+        event.phase("back")
+        wait_for(lab.etcd_healthy, "a healthy etcd")
+        lab.settle()
+
+
+def test_the_node_of_the_active_balancer_is_lost(lab: Lab, stacks: list[Stack], soak: bool) -> None:
+    pairs = [stack for stack in stacks if stack.pair]
+    if not pairs:
+        pytest.skip("there is one balancer only")
+    with under_load("the active balancer's node vanishes, and freezes", stacks) as event:
+        for how, length in (("cut", 45 if soak else 15), ("freeze", 60 if soak else 20)):
+            done: set[Stack] = set()
+            for pair in pairs:
+                if pair in done:
+                    continue
+                lost = pair.active()
+                struck = [stack for stack in pairs if stack.active() is lost]
+                done |= set(struck)
+                _lose(lab, event, lost, how, length, struck)
+
+
+WRONG = {"does not render": "{{ services.none.of.these }}\n", "check command": "no such directive;\n"}
+
+
+def test_templates_that_are_wrong(lab: Lab, stacks: list[Stack]) -> None:
+    with under_load("a template that does not render, then one that the balancer refuses", stacks) as event:
+        for stack in stacks:
+            nodes = stack.balancer_nodes()
+            for error, text in WRONG.items():
+                event.phase(f"{stack.title}: {error}")
+                with ExitStack() as restored:
+                    for node in nodes:
+                        restored.enter_context(_template(stack, node, text))
+                    for node in nodes:
+                        wait_for(partial(_reports, stack, node, error), f"{error!r} in the status of {node.name}")
+                        journal = node.run("journalctl", "--unit", _watch_unit(stack, node), "--since=-60s")
+                        assert error in journal, f"the journal of {node.name} does not tell what is wrong"
+                        assert stack.look(node).backends, f"the balancer of {node.name} has lost its servers"
+                for node in nodes:
+                    wait_for(partial(_reports, stack, node, ""), f"the end of the error on {node.name}")
+            event.remark(stack, "both errors in the status file and the journal")
+
+
+_CHANGE = """
+import json, os, sys, time
+from flagship.etcd import Client, Delete, Put
+from flagship.settings import load
+
+prefix, addresses, changes, seconds = json.load(sys.stdin)
+there = {}
+with Client(load(None, os.environ).etcd) as etcd:
+    began = time.monotonic()
+    for number in range(changes):
+        time.sleep(max(0, began + number * seconds / changes - time.monotonic()))
+        key = prefix + "change-" + str(number % 30)
+        if key in there:
+            etcd.txn([], [Delete(key)])
+            del there[key]
+        else:
+            there[key] = addresses[number % len(addresses)]
+            etcd.txn([], [Put(key, there[key].encode())])
+    print(time.monotonic() - began)
+"""
+
+
+def test_keys_change_five_hundred_times(lab: Lab, stacks: list[Stack]) -> None:
+    with under_load("500 changes of keys in 5 s", stacks) as event:
+        for stack in stacks:
+            addresses = sorted(stack.keys().values())
+            before = {node: _reloads(stack, node) for node in stack.balancer_nodes()}
+            event.phase(f"{stack.title}'s keys")
+            try:
+                program = json.dumps([stack.prefix, addresses, 500, 5.0])
+                taken = float(lab.members[0].run("/opt/flagship/bin/python", "-c", _CHANGE, stdin=program))
+                assert taken < 6, f"the changes took {taken:.1f} s"
+                wanted = sorted(stack.keys().values())
+                assert len(wanted) > len(addresses)
+                for node in before:
+                    wait_for(partial(_uses, stack, node, wanted), f"the last state on {node.name}", 5)
+                reloads = max(_reloads(stack, node) - count for node, count in before.items())
+                event.remark(stack, f"{reloads} reloads, last state correct")
+                if reloads > 20:
+                    event.problem(f"{stack.title}: {reloads} reloads")
+            finally:
+                lab.members[0].etcdctl("del", "--prefix", f"{stack.prefix}change-")
+
+
+def _some_web(stack: Stack) -> list[tuple[str, int]]:
+    """The web server with the lowest number, as a list of one."""
+    return sorted(stack.web_units().items(), key=lambda item: item[1])[:1]
+
+
+def _runs_nowhere(lab: Lab, unit: str) -> bool:
+    return not _runs_on(lab, unit)
+
+
+def _runs_on(lab: Lab, unit: str) -> list[Node]:
+    return [node for node in lab.nodes if unit in node.active_units()]
+
+
+def _image(stack: Stack) -> str:
+    """The image that the web servers have now."""
+    ((_unit, number),) = _some_web(stack)
+    (node,) = _runs_on(stack.lab, f"{stack.web}@{number}.service")
+    return node.run("docker", "inspect", "--format={{.Config.Image}}", f"{stack.web}{number}")
+
+
+def _web_nodes(lab: Lab, stacks: list[Stack]) -> list[Node]:
+    """Nodes with a web server of each site, as few as can be, and without an active balancer.
+
+    None of them is etcd's leader: a lease lasts longer by the time that finding the next leader takes.
+    """
+    active = {stack.active() for stack in stacks}
+    nodes = [node for node in lab.nodes if node not in active]
+    webs = {node: {stack.name for stack in stacks if stack.web_on(node)} for node in nodes}
+    chosen: list[Node] = []
+    missing = {stack.name for stack in stacks}
+    while missing:
+        best = max(nodes, key=lambda node: len(webs[node] & missing))
+        assert webs[best] & missing, f"no web server of {missing} is beside the active balancers"
+        chosen.append(best)
+        missing -= webs[best]
+    lab.lead_elsewhere(*chosen)
+    return chosen
+
+
+def _lose(lab: Lab, event: Event, lost: Node, how: str, length: float, struck: Sequence[Stack] = ()) -> None:
+    """Lose the node for *length* seconds; its web servers leave the balancers, and run elsewhere where they can."""
+    others = [node for node in lab.nodes if node is not lost]
+    webs = {stack: stack.web_on(lost) for stack in event.stacks}
+    addresses = [(stack, stack.address_of(number)) for stack, units in webs.items() for number in units.values()]
+    # A web server of nginx needs a machine without another one, and without a balancer.
+    movable = [
+        (stack, unit)
+        for stack, units in webs.items()
+        if stack.name != "nginx" or len(stack.web_units()) + len(stack.balancer_nodes()) < len(lab.nodes)
+        for unit in units
+    ]
+    event.phase(how, struck)
+    with lost.paused() if how == "freeze" else lost.without_network():
+        for stack, address in addresses:
+            assert address is not None
+            event.out(stack, address, TTL + 1, lost)
+        for stack, unit in movable:
+            wait_for(partial(_started, others, unit), f"{unit} elsewhere", TTL + 10)
+            event.remark(stack, f"runs elsewhere after {_started(others, unit) - event.began:.1f} s")
+        _sleep_until(event.began + length)
+        event.phase(f"end of the {how}", struck)
+    lab.settle()
+    event.whole()
+
+
+def _started(nodes: list[Node], unit: str) -> float:
+    """When the unit started on one of those nodes, 0 if it is active on none."""
+    return max([node.started([unit])[unit] for node in nodes if unit in node.active_units()], default=0.0)
+
+
+def _sleep_until(moment: float) -> None:
+    time.sleep(max(0.0, moment - time.monotonic()))
+
+
+def _settings(stack: Stack) -> str:
+    return {"nginx": "/etc/flagship/nginx-lb.ini", "haproxy": "/etc/flagship/haproxy.ini"}[stack.name]
+
+
+def _watch_unit(stack: Stack, node: Node) -> str:
+    return next(unit for unit in node.active_units() if re.fullmatch(rf"{stack.watch}(@\d+)?\.service", unit))
+
+
+@contextmanager
+def _template(stack: Stack, node: Node, text: str) -> Iterator[None]:
+    """Have the site's watcher on the node use that template."""
+    settings, unit, path = _settings(stack), _watch_unit(stack, node), "/root/wrong.conf.j2"
+    kept = node.run("cat", settings)
+    node.run("tee", path, stdin=text)
+    node.run("tee", settings, stdin=re.sub(r"(?m)^template = .*", f"template = {path}", kept) + "\n")
+    node.run("systemctl", "restart", unit)
+    try:
+        yield
+    finally:
+        node.run("tee", settings, stdin=kept + "\n")
+        node.run("systemctl", "restart", unit)
+        node.run("rm", path)
+
+
+def _reports(stack: Stack, node: Node, error: str) -> bool:
+    """Whether the last error in the watcher's status file has those words; "" asks whether there is none."""
+    found: str = json.loads(node.run("cat", f"/run/flagship/watch/{stack.name}.json"))["error"]
+    return error in found and bool(error) == bool(found)
+
+
+def _uses(stack: Stack, node: Node, wanted: list[str]) -> bool:
+    """Whether the balancer on the node sends requests to just those addresses, in order."""
+    return sorted(stack.look(node).backends or []) == wanted
+
+
+def _reloads(stack: Stack, node: Node) -> int:
+    """How often the balancer on the node was told to read its configuration, from its watcher's journal."""
+    journal = node.run("journalctl", "--unit", _watch_unit(stack, node), "--output=cat", "--no-pager")
+    return len(re.findall(r"(?m) is live as of revision ", journal))
