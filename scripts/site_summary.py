@@ -16,9 +16,12 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from typing import Any, Final
 
-BALANCER: Final = "nginx-loadbalancer.service"
+# A balancer and, where there are several, its number; and what holds the address that several share.
+BALANCER: Final = re.compile(r"(nginx-loadbalancer|haproxy)(@\w+)?\.service")
+VIRTUAL_IP: Final = {"nginx-loadbalancer": "nginx-virtual-ip", "haproxy": "haproxy-virtual-ip"}
 FLEETCTL: Final = "/opt/flagship/bin/fleetctl"
 REQUESTS: Final = 6
 
@@ -27,16 +30,24 @@ class SummaryError(Exception):
     """One sentence for the person who asked."""
 
 
-def site_address(units: str) -> str:
-    """Return the address of the machine on which the balancer is active.
+def site_url(units: str, contents: Callable[[str], str]) -> str:
+    """Return where the site is: at the address that its balancers share, or at that of the machine of the only one.
 
     `units` is what `fleetctl list-units --full --no-legend` prints: unit, machine id/address, active state, sub state.
+    `contents` returns the text of a unit, given its name.
     """
     for line in units.splitlines():
         unit, machine, active, *_sub = [*line.split(), "", "", ""]
-        if unit == BALANCER and active == "active":
-            return machine.rpartition("/")[2]
-    raise SummaryError(f"No machine runs {BALANCER}, so the site has no address: 'make site' starts it.")
+        if (match := BALANCER.fullmatch(unit)) and active == "active":
+            address = machine.rpartition("/")[2]
+            if number := match[2]:
+                shared = re.search(
+                    r"^Description=Holds (\S+) ", contents(f"{VIRTUAL_IP[match[1]]}{number}.service"), re.M
+                )
+                address = shared[1] if shared else address
+            published = re.search(r" --publish (\d+):", contents(unit))
+            return f"http://{address}{f':{published[1]}' if published and published[1] != '80' else ''}/"
+    raise SummaryError("No machine runs a balancer, so the site has no address: 'make site' starts it.")
 
 
 def page_title(page: str) -> str:
@@ -111,7 +122,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         hosts = machines(arguments.inventory)
-        url = f"http://{site_address(fleetctl(hosts, 'list-units --full --no-legend'))}/"
+        url = site_url(fleetctl(hosts, "list-units --full --no-legend"), lambda unit: fleetctl(hosts, f"cat {unit}"))
         if not arguments.address:
             print(fleetctl(hosts, "list-machines"))
             print(fleetctl(hosts, "list-units"))

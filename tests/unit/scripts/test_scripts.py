@@ -31,16 +31,36 @@ nginx@1.service\t0f3c/172.30.80.11\tactive\trunning
 nginx-loadbalancer.service\t1bd6/172.30.80.12\tinactive\tdead
 nginx-loadbalancer.service\t99ab/172.30.80.13\tactive\trunning
 """
+CONTENTS = {
+    "nginx-loadbalancer.service": "ExecStart=/usr/bin/docker run --publish 80:80 --publish 127.0.0.1:8081:8081 nginx\n",
+    "haproxy.service": "ExecStart=/usr/bin/docker run --publish 8000:8000 haproxy\n",
+    "haproxy@2.service": "ExecStart=/usr/bin/docker run --publish 80:80 haproxy\n",
+    "haproxy-virtual-ip@2.service": "[Unit]\nDescription=Holds 172.30.80.100 for the load balancer, or stands by\n",
+}
 
 
-def test_site_is_where_the_balancer_is_active() -> None:
-    assert site_summary.site_address(UNITS) == "172.30.80.13"
+@pytest.mark.parametrize(
+    ("units", "url"),
+    [
+        (UNITS, "http://172.30.80.13/"),
+        (
+            "haproxy-watch.service\t2c/10.0.0.2\tactive\trunning\nhaproxy.service\t1b/10.0.0.1\tactive\trunning\n",
+            "http://10.0.0.1:8000/",
+        ),
+        (
+            "haproxy@1.service\t-\tinactive\tdead\nhaproxy@2.service\t1b/10.0.0.1\tactive\trunning\n",
+            "http://172.30.80.100/",
+        ),
+    ],
+)
+def test_site_is_where_the_balancer_is_active(units: str, url: str) -> None:
+    assert site_summary.site_url(units, CONTENTS.__getitem__) == url
 
 
 @pytest.mark.parametrize("units", ["", "nginx-loadbalancer.service\t-\tinactive\tdead\n", "\n", "one-word\n"])
 def test_no_active_balancer_is_a_sentence(units: str) -> None:
-    with pytest.raises(site_summary.SummaryError, match=r"No machine runs nginx-loadbalancer.service.*make site"):
-        site_summary.site_address(units)
+    with pytest.raises(site_summary.SummaryError, match=r"No machine runs a balancer.*make site"):
+        site_summary.site_url(units, CONTENTS.__getitem__)
 
 
 @pytest.mark.parametrize(
