@@ -20,6 +20,7 @@ COMMANDS = {
     "fleet": "run the fleet engine, agent and API of this machine",
     "fleetctl": "ask and command a fleet, as fleetctl does",
     "announce": "keep a service's key in etcd while its check passes",
+    "register": "keep the keys of this machine's containers in etcd",
     "watch": "write configuration files that follow keys in etcd",
 }
 
@@ -82,8 +83,8 @@ def _run(command: str, arguments: list[str], config: str | None) -> int:
     if command == "fleet":
         return _fleet(arguments, config)
     settings: Settings = load(config, os.environ)
-    module = {"announce": "flagship.discovery.announce", "watch": "flagship.balancer.watch"}[command]
-    return int(importlib.import_module(module).main(arguments, settings) or 0)
+    package = "balancer" if command == "watch" else "discovery"
+    return int(importlib.import_module(f"flagship.{package}.{command}").main(arguments, settings) or 0)
 
 
 def _fleet(arguments: list[str], config: str | None) -> int:
