@@ -28,7 +28,9 @@ def flagship(*arguments: str, **environment: str) -> subprocess.CompletedProcess
     )
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["announce", "--help"], ["watch", "--help"], ["fleet", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["announce", "--help"], ["register", "--help"], ["watch", "--help"], ["fleet", "--help"]]
+)
 def test_help(arguments: list[str]) -> None:
     result = flagship(*arguments)
     assert result.returncode == 0
@@ -57,6 +59,10 @@ ANNOUNCE = ["announce", "--service", "website", "--instance", "nginx@1", "--addr
         ([*ANNOUNCE, "--check", "https://10.0.0.1/"], "'https://10.0.0.1/'"),
         ([*ANNOUNCE, "--check-text", "Welcome"], "sees neither status nor text"),
         ([*ANNOUNCE, "--check", "http://10.0.0.1/", "--check-status", "2xx,ok"], "status 'ok'"),
+        (["register"], "--ip is not given"),
+        (["register", "--ip", "core01"], "'core01'"),
+        (["register", "--ip", "10.0.0.1", "--hostname", "a/b"], "'a/b:container:1'"),
+        (["register", "--ip", "10.0.0.1", "--ttl", "1s"], "--ttl is '1s'"),
         ([*ANNOUNCE, "--instance", "a/b"], "'a/b'"),
         ([*ANNOUNCE, "--service", "web site"], "'web site'"),
     ],
