@@ -13,7 +13,12 @@ from typing import Any
 import pytest
 from flagship.balancer.config import TemplateConfig, load_templates
 from flagship.balancer.output import Output, OutputError
+from flagship.balancer.render import Rendered
 from flagship.settings import SettingsError
+
+
+def text(content: str) -> Rendered:
+    return Rendered(content, content.strip())
 
 
 class Balancer:
@@ -26,7 +31,8 @@ class Balancer:
         self.broken = directory / "broken"
         self.stopped = directory / "stopped"
         self._script("check", 'grep -q bad "$1" && { echo "bad word in $1" >&2; exit 1; }; exit 0')
-        self._script("reload", f"test -e {self.broken} && exit 3; cat {self.destination} >> {self.reloads}")
+        refuse = f"test -e {self.stopped} && exit 4; test -e {self.broken} && exit 3"
+        self._script("reload", f"{refuse}; cat {self.destination} >> {self.reloads}")
         self._script("running", f"test ! -e {self.stopped}")
 
     def _script(self, name: str, text: str) -> None:
@@ -62,8 +68,8 @@ def balancer(tmp_path: Path) -> Balancer:
 
 def test_a_good_file_goes_live_once(balancer: Balancer) -> None:
     output = balancer.output()
-    assert output.apply("one\n", 5)
-    assert not output.apply("one\n", 6)
+    assert output.apply(text("one\n"), 5)
+    assert not output.apply(text("one\n"), 6)
     assert balancer.destination.read_text() == "one\n"
     assert balancer.destination.stat().st_mode & 0o777 == 0o640
     assert balancer.seen() == "one\n"
@@ -74,75 +80,75 @@ def test_a_good_file_goes_live_once(balancer: Balancer) -> None:
 
 def test_a_refused_file_never_goes_live(balancer: Balancer) -> None:
     output = balancer.output()
-    output.apply("good\n", 5)
+    output.apply(text("good\n"), 5)
     with pytest.raises(OutputError, match="bad word in"):
-        output.apply("bad\n", 6)
+        output.apply(text("bad\n"), 6)
     assert balancer.destination.read_text() == "good\n"
     assert balancer.seen() == "good\n"
     assert list(balancer.destination.parent.iterdir()) == [balancer.destination]
     status = balancer.status()
     assert status["revision"] == 5
     assert "bad word" in status["error"]
-    output.apply("good\n", 7)
+    output.apply(text("good\n"), 7)
     assert balancer.status()["error"] == ""
     assert balancer.seen() == "good\n", "reloaded although the live file never changed"
 
 
 def test_a_failed_reload_is_made_up_for(balancer: Balancer) -> None:
     output = balancer.output()
-    output.apply("one\n", 5)
+    output.apply(text("one\n"), 5)
     balancer.broken.touch()
     for _attempt in range(2):
         with pytest.raises(OutputError, match="exit code 3: no output"):
-            output.apply("two\n", 6)
+            output.apply(text("two\n"), 6)
     assert balancer.status()["reload_pending"]
     balancer.broken.unlink()
-    assert output.apply("two\n", 6)
+    assert output.apply(text("two\n"), 6)
     assert balancer.seen() == "one\ntwo\n"
     assert not balancer.status()["reload_pending"]
 
 
 def test_a_reload_due_survives_a_restart(balancer: Balancer) -> None:
-    balancer.output().apply("one\n", 5)
+    balancer.output().apply(text("one\n"), 5)
     balancer.broken.touch()
     with pytest.raises(OutputError):
-        balancer.output().apply("two\n", 6)
+        balancer.output().apply(text("two\n"), 6)
     balancer.broken.unlink()
-    assert balancer.output().apply("two\n", 6)
+    assert balancer.output().apply(text("two\n"), 6)
     assert balancer.seen() == "one\ntwo\n"
-    assert not balancer.output().apply("two\n", 6), "a restart alone is no reason to reload"
+    assert not balancer.output().apply(text("two\n"), 6), "a restart alone is no reason to reload"
 
 
 def test_a_stopped_balancer_is_not_reloaded(balancer: Balancer) -> None:
     balancer.stopped.touch()
     output = balancer.output()
-    assert output.apply("one\n", 5)
+    assert output.apply(text("one\n"), 5)
     assert balancer.destination.read_text() == "one\n"
     assert balancer.seen() == ""
     balancer.stopped.unlink()
-    assert not output.apply("one\n", 5), "it read the file when it started"
-    assert output.apply("two\n", 6)
+    assert not output.apply(text("one\n"), 5), "it read the file when it started"
+    assert output.apply(text("two\n"), 6)
     assert balancer.seen() == "two\n"
 
 
 def test_a_file_changed_by_hand_is_put_right(balancer: Balancer) -> None:
     output = balancer.output()
-    output.apply("one\n", 5)
+    output.apply(text("one\n"), 5)
     balancer.destination.write_text("by hand\n")
-    assert output.apply("one\n", 5)
+    assert output.apply(text("one\n"), 5)
     assert balancer.destination.read_text() == "one\n"
 
 
 def test_a_destination_that_cannot_be_written_is_named(balancer: Balancer) -> None:
     balancer.destination.parent.write_text("a file where a directory should be")
     with pytest.raises(OutputError, match=str(balancer.destination)):
-        balancer.output().apply("one\n", 5)
+        balancer.output().apply(text("one\n"), 5)
 
 
 def test_a_missing_command_is_named(balancer: Balancer) -> None:
     (balancer.directory / "check").unlink()
     with pytest.raises(OutputError, match=r"check command `.*` cannot be run: No such file or directory"):
-        balancer.output().apply("one\n", 5)
+        balancer.output().apply(text("one\n"), 5)
     assert not balancer.destination.exists()
 
 
@@ -150,7 +156,7 @@ GOOD = "[a]\nprefix = /services/website\ntemplate = nginx\ndestination = /tmp/x\
 
 
 @pytest.mark.parametrize(
-    ("text", "names"),
+    ("lines", "names"),
     [
         ("", "has no section"),
         ("prefix = /x", "is not valid"),
@@ -162,11 +168,15 @@ GOOD = "[a]\nprefix = /services/website\ntemplate = nginx\ndestination = /tmp/x\
         (GOOD + "quiescence_min = 1s", "quiescence_max is shorter"),
         (GOOD + "resync = 0", "resync is '0'"),
         (GOOD.replace("/tmp/x", "x"), "destination is 'x'"),
+        (GOOD + "confirm = https://127.0.0.1/", "confirm is 'https://127.0.0.1/'"),
+        (GOOD + "haproxy_socket = admin.sock", "haproxy_socket is 'admin.sock'"),
+        (GOOD + "variables = [1]", "variables is not what it should be: write a JSON object"),
+        (GOOD + "variables = {", "variables is not what it should be: it is not JSON"),
     ],
 )
-def test_configuration_mistakes_are_named(text: str, names: str, tmp_path: Path) -> None:
+def test_configuration_mistakes_are_named(lines: str, names: str, tmp_path: Path) -> None:
     path = tmp_path / "watch.ini"
-    path.write_text(text)
+    path.write_text(lines)
     with pytest.raises(SettingsError) as caught:
         load_templates(str(path))
     assert names in str(caught.value)

@@ -49,7 +49,7 @@ def nginx_says(text: str, directory: Path) -> str:
     ids=["none", "one", "several", "many"],
 )
 def test_nginx_accepts_the_bundled_template(values: list[str], tmp_path: Path) -> None:
-    text = render("nginx", services_of(*values))
+    text = render("nginx", services_of(*values)).text
     assert nginx_says(text, tmp_path) == ""
     for value in values:
         assert f"server {value} " in text
@@ -57,7 +57,7 @@ def test_nginx_accepts_the_bundled_template(values: list[str], tmp_path: Path) -
 
 
 def test_nginx_can_refuse(tmp_path: Path) -> None:
-    text = render("nginx", services_of("10.0.0.1:80")).replace("server 10.0.0.1:80", "servant 10.0.0.1:80")
+    text = render("nginx", services_of("10.0.0.1:80")).text.replace("server 10.0.0.1:80", "servant 10.0.0.1:80")
     assert "servant" in nginx_says(text, tmp_path)
 
 
@@ -77,7 +77,7 @@ def test_same_services_give_the_same_text() -> None:
 def test_no_key_whatever_breaks_nginx(found: dict[str, bytes], tmp_path: Path) -> None:
     items = [KeyValue(f"/services/website/{name}", value, 1, 1, 0) for name, value in found.items()]
     services, _skipped = parse_services(items, "/services/website")
-    assert nginx_says(render("nginx", services), tmp_path) == ""
+    assert nginx_says(render("nginx", services).text, tmp_path) == ""
 
 
 @pytest.mark.parametrize(
@@ -100,8 +100,8 @@ def test_bad_templates_are_named(text: str, names: str, tmp_path: Path) -> None:
 def test_missing_templates_are_named() -> None:
     with pytest.raises(RenderError, match=r"/nonexistent\.j2 cannot be read"):
         render("/nonexistent.j2", {})
-    with pytest.raises(RenderError, match=r"haproxy\.conf\.j2 cannot be read"):
-        render("haproxy", {})
+    with pytest.raises(RenderError, match=r"traefik\.conf\.j2 cannot be read"):
+        render("traefik", {})
 
 
 def test_a_template_of_ones_own_sees_everything(tmp_path: Path) -> None:
@@ -111,6 +111,6 @@ def test_a_template_of_ones_own_sees_everything(tmp_path: Path) -> None:
         "{{ name }} {{ i.name }} {{ i.host }} {{ i.port }} {{ i.address }} {{ i.key }}"
         "{% endfor %}{% endfor %}"
     )
-    assert render(str(path), services_of("[fd00::1]:80")) == (
+    assert render(str(path), services_of("[fd00::1]:80")).text == (
         "website nginx@1 fd00::1 80 [fd00::1]:80 /services/website/nginx@1"
     )

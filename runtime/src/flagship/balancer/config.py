@@ -7,18 +7,21 @@
 from __future__ import annotations
 
 import configparser
+import json
 import re
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from flagship.settings import SettingsError, parse_duration
 
 T = TypeVar("T")
 
 STAGED = "{staged}"
+STAGED_NAME = "{staged_name}"
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _REQUIRED = ("prefix", "template", "destination")
@@ -27,6 +30,9 @@ _OPTIONAL = {
     "check": "",
     "running": "",
     "reload": "",
+    "confirm": "",
+    "haproxy_socket": "",
+    "variables": "{}",
     "quiescence_min": "50ms",
     "quiescence_max": "500ms",
     "resync": "60s",
@@ -37,9 +43,12 @@ _OPTIONAL = {
 class TemplateConfig:
     """One configuration file that follows etcd; times in seconds, commands as argument lists, () = none.
 
-    `template` is the path of a Jinja2 template or the name of a bundled one. `check` must succeed before a new file
-    replaces the old one; in it {staged} stands for the new file's path. `reload` makes the balancer read the file.
-    While `running` fails there is no balancer: `check` and `reload` are left out, as it reads the file when it starts.
+    `template` is the path of a Jinja2 template or the name of a bundled one, which is given `variables`. `check` must
+    succeed before a new file replaces the old one; in it {staged} stands for the new file's path and {staged_name} for
+    the last part of that. `reload` makes the balancer read the file. `confirm` is an http URL that answers with the
+    digest of the file that is live in its first line. `haproxy_socket` is HAProxy's runtime API, through which servers
+    come and go without a reload. `running` is asked when one of these fails: if that fails, too, there is no balancer
+    yet, and it reads the file when it starts.
     """
 
     name: str
@@ -53,6 +62,10 @@ class TemplateConfig:
     quiescence_min: float
     quiescence_max: float
     resync: float
+    confirm: str = ""
+    haproxy_socket: str = ""
+    # It may hold passwords.
+    variables: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 def load_templates(path: str) -> list[TemplateConfig]:
@@ -85,7 +98,8 @@ def _template(path: str, name: str, values: Mapping[str, str]) -> TemplateConfig
         try:
             return parse(texts[key])
         except ValueError as error:
-            raise SettingsError(f"{where}: {key} is {texts[key]!r}: {error}.") from None
+            shown = "not what it should be" if key == "variables" else repr(texts[key])
+            raise SettingsError(f"{where}: {key} is {shown}: {error}.") from None
 
     config = TemplateConfig(
         name=name,
@@ -99,6 +113,9 @@ def _template(path: str, name: str, values: Mapping[str, str]) -> TemplateConfig
         quiescence_min=read("quiescence_min", parse_duration),
         quiescence_max=read("quiescence_max", parse_duration),
         resync=read("resync", _resync),
+        confirm=read("confirm", _url),
+        haproxy_socket=read("haproxy_socket", lambda text: _absolute(text) if text else ""),
+        variables=read("variables", _object),
     )
     if config.quiescence_max < config.quiescence_min:
         raise SettingsError(f"{where}: quiescence_max is shorter than quiescence_min.")
@@ -126,3 +143,20 @@ def _resync(text: str) -> float:
     if seconds < 1:
         raise ValueError("it must be 1s or longer")
     return seconds
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if text and (parts.scheme != "http" or not parts.hostname):
+        raise ValueError("write an URL such as http://127.0.0.1:8081/, or nothing")
+    return text
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"it is not JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise ValueError('write a JSON object such as {"port": 80}')
+    return value

@@ -10,20 +10,24 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from flagship import daemon
 from flagship.balancer.config import TemplateConfig, load_templates
-from flagship.balancer.output import COMMAND_TIMEOUT, Output, OutputError
-from flagship.balancer.render import RenderError, render
+from flagship.balancer.node import Node, own_node
+from flagship.balancer.output import Output, OutputError
+from flagship.balancer.process import COMMAND_TIMEOUT
+from flagship.balancer.render import Rendered, RenderError, render
 from flagship.cli import ArgumentParser, CommandError
 from flagship.etcd import Client, EtcdError, Event, Follower, KeyValue, Snapshot
-from flagship.services import parse_services
+from flagship.services import Instance, parse_services
 from flagship.settings import Settings
 
 log = logging.getLogger(__name__)
 
+# How often HAProxy is asked to delete servers that have left and still had connections, in seconds.
+TIDY_INTERVAL = 2.0
 STATUS_DIRECTORY = "/run/flagship/watch"
 
 
@@ -45,10 +49,11 @@ def main(argv: Sequence[str], settings: Settings) -> int:
             if values.count(value) > 1:
                 parser.error(f"the {kind} {value} occurs twice in the template configuration")
     daemon.log_to_journal()
+    node = own_node(settings, os.environ)
     with Client(settings.etcd) as client:
         if options.dry_run or options.once:
-            return _once(client, configs, options.dry_run)
-        return _follow(client, configs)
+            return _once(client, configs, node, options.dry_run)
+        return _follow(client, configs, node)
 
 
 def due(first: float, last: float, shortest: float, longest: float) -> float:
@@ -59,9 +64,10 @@ def due(first: float, last: float, shortest: float, longest: float) -> float:
 class Watcher:
     """One template: collects changes (in its Follower's thread) and applies them (in a thread of its own)."""
 
-    def __init__(self, client: Client, config: TemplateConfig, status_directory: Path) -> None:
+    def __init__(self, client: Client, config: TemplateConfig, node: Node, status_directory: Path) -> None:
         self.ready = threading.Event()
         self._config = config
+        self._node = node
         self._output = Output(config, status_directory)
         self._follower = Follower(client, config.prefix.rstrip("/") + "/", handler=self, resync=config.resync)
         self._changed = threading.Condition()
@@ -127,7 +133,7 @@ class Watcher:
             if self._apply():
                 self.ready.set()
                 backoff.reset()
-                retry_at = None
+                retry_at = time.monotonic() + TIDY_INTERVAL if self._output.unfinished else None
             else:
                 retry_at = time.monotonic() + backoff.next()
 
@@ -157,12 +163,12 @@ class Watcher:
                 log.warning("%s", complaint)
         self._complaints = complaints
         try:
-            text = render(self._config.template, services)
+            rendered = _render(self._config, services, self._node)
         except RenderError as error:
             self._output.report(str(error))
             return self._failed(str(error))
         try:
-            changed = self._output.apply(text, revision)
+            changed = self._output.apply(rendered, revision)
         except OutputError as error:
             return self._failed(str(error))
         if changed:
@@ -175,9 +181,13 @@ class Watcher:
         return False
 
 
-def _follow(client: Client, configs: Sequence[TemplateConfig]) -> int:
+def _render(config: TemplateConfig, services: Mapping[str, Sequence[Instance]], node: Node) -> Rendered:
+    return render(config.template, services, node=node, variables=config.variables)
+
+
+def _follow(client: Client, configs: Sequence[TemplateConfig], node: Node) -> int:
     stop = daemon.stop_on_signals()
-    watchers = [Watcher(client, config, _status_directory()) for config in configs]
+    watchers = [Watcher(client, config, node, _status_directory()) for config in configs]
     for watcher in watchers:
         watcher.start()
     try:
@@ -201,17 +211,17 @@ def _follow(client: Client, configs: Sequence[TemplateConfig]) -> int:
     return 0
 
 
-def _once(client: Client, configs: Sequence[TemplateConfig], dry_run: bool) -> int:
+def _once(client: Client, configs: Sequence[TemplateConfig], node: Node, dry_run: bool) -> int:
     for config in configs:
         try:
             snapshot = client.range(config.prefix.rstrip("/") + "/")
             services, complaints = parse_services(snapshot.items.values(), config.prefix)
-            text = render(config.template, services)
+            rendered = _render(config, services, node)
             for complaint in complaints:
                 log.warning("%s", complaint)
             if dry_run:
-                print(f"==> {config.destination} <==\n{text}", end="")
-            elif Output(config, _status_directory()).apply(text, snapshot.revision):
+                print(f"==> {config.destination} <==\n{rendered.text}", end="")
+            elif Output(config, _status_directory()).apply(rendered, snapshot.revision):
                 log.info("%s is live as of revision %d.", config.destination, snapshot.revision)
         except (EtcdError, RenderError, OutputError) as error:
             raise CommandError(f"{config.destination} stays as it is: {error}") from None

@@ -1,0 +1,186 @@
+# Copyright: (c) 2026, the flagship.coreos contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The balancer that runs: checks a file, reads it, and shows what it has read."""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+from flagship.balancer import haproxy
+from flagship.balancer.config import STAGED, STAGED_NAME, TemplateConfig
+
+log = logging.getLogger(__name__)
+
+# How long check, running and reload may take, in seconds.
+COMMAND_TIMEOUT = 30.0
+# How long a balancer that was told to read its file may take to show the file's digest.
+CONFIRM_TIMEOUT = 10.0
+# The same for a change through the runtime API, which is done when it is answered.
+RUNTIME_CONFIRM_TIMEOUT = 1.0
+
+# A proxy named in the environment has no business between this program and the balancer beside it.
+_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class BalancerError(Exception):
+    """The balancer refused a file, or did not come to run with it; the text is one sentence."""
+
+
+class NotRunningError(Exception):
+    """There is no balancer now."""
+
+
+class Balancer:
+    """What the configuration says about the running balancer, as functions."""
+
+    def __init__(self, config: TemplateConfig) -> None:
+        self._config = config
+        self._api = haproxy.RuntimeApi(config.haproxy_socket) if config.haproxy_socket else None
+
+    def check(self, staged: Path) -> None:
+        """Raises BalancerError when the balancer would not take the file, NotRunningError when none can be asked."""
+        places = {STAGED: str(staged), STAGED_NAME: staged.name}
+        command = []
+        for word in self._config.check:
+            for placeholder, value in places.items():
+                word = word.replace(placeholder, value)
+            command.append(word)
+        self._command("check", command)
+
+    def reload(self) -> None:
+        """Make the balancer read its file; raises BalancerError, NotRunningError."""
+        self._command("reload", self._config.reload)
+
+    def shows(self, digest: str) -> bool:
+        """Whether it runs with the file of that digest, as far as it can be asked; raises NotRunningError."""
+        if self._config.confirm and _first_line(self._config.confirm) != digest:
+            self._ask_whether_running()
+            return False
+        return True
+
+    def confirm(self, digest: str, text: str, limit: float = CONFIRM_TIMEOUT) -> None:
+        """Wait until the balancer runs with the file of that digest; raises BalancerError, NotRunningError."""
+        deadline = time.monotonic() + limit
+        pause = 0.01
+        while problem := self._unconfirmed(digest, text):
+            if time.monotonic() >= deadline:
+                self._ask_whether_running()
+                raise BalancerError(f"the balancer does not run with the new file after {limit:g} s: {problem}.")
+            time.sleep(pause)
+            pause = min(0.2, pause * 1.5)
+
+    def _unconfirmed(self, digest: str, text: str) -> str:
+        """What shows that the balancer does not run with the file, "" when nothing does."""
+        if self._config.confirm and (shown := _first_line(self._config.confirm)) != digest:
+            return f"{self._config.confirm} answers {shown[:80]!r} instead of {digest!r}"
+        if self._api:
+            try:
+                missing = haproxy.differences(haproxy.split(text, digest).servers, self._api.servers())
+            except haproxy.RuntimeApiError as error:
+                return str(error).rstrip(".")
+            if missing:
+                return f"still to be done there is {missing[0]!r}"
+        return ""
+
+    def change_servers(self, old: tuple[str, str], new: tuple[str, str]) -> bool:
+        """Change HAProxy's servers from those of one text and digest to those of another without a reload.
+
+        Returns whether that was possible.
+        """
+        if not self._api:
+            return False
+        before, after = haproxy.split(*old), haproxy.split(*new)
+        if after.static:
+            log.info("%s is reloaded for every change: %s.", self._config.destination, after.static)
+        if not haproxy.same_but_servers(before, after):
+            return False
+        try:
+            if self._config.confirm and _first_line(self._config.confirm) != old[1]:
+                return False
+            answers = {command: self._api.ask(command) for command in haproxy.plan(after.servers, self._api.servers())}
+            refused = haproxy.differences(after.servers, self._api.servers())
+        except haproxy.RuntimeApiError as error:
+            log.warning("%s", error)
+            return False
+        if refused:
+            log.warning("HAProxy did not do %r and says: %s", refused[0], answers.get(refused[0], "nothing"))
+        return not refused
+
+    def name_servers(self, digest: str, text: str) -> bool:
+        """Let HAProxy show the digest of the file that its changed servers are in; returns whether it does."""
+        if not self._api:
+            return False
+        try:
+            self._api.ask(f"set var proc.digest str({digest})")
+            self.confirm(digest, text, RUNTIME_CONFIRM_TIMEOUT)
+        except (haproxy.RuntimeApiError, BalancerError) as error:
+            log.warning("%s", error)
+            return False
+        return True
+
+    def tidy(self, text: str, digest: str) -> bool:
+        """Put HAProxy's servers right and delete those that have left; returns whether there is more to do later."""
+        if not self._api:
+            return False
+        wanted = haproxy.split(text, digest).servers
+        try:
+            for command in haproxy.plan(wanted, self._api.servers()):
+                self._api.ask(command)
+            return bool(haproxy.plan(wanted, self._api.servers()))
+        except haproxy.RuntimeApiError:
+            return False  # it is not running: then it will read the file
+
+    def _command(self, name: str, command: Sequence[str]) -> None:
+        if not command:
+            return
+        try:
+            _run(name, command)
+        except BalancerError:
+            self._ask_whether_running()
+            raise
+
+    def _ask_whether_running(self) -> None:
+        """Raises NotRunningError if the configuration has a command that says so."""
+        if not self._config.running:
+            return
+        try:
+            _run("running", self._config.running)
+        except BalancerError as error:
+            raise NotRunningError(str(error)) from None
+
+
+def _first_line(url: str) -> str:
+    """What the URL answers, "" when it does not."""
+    try:
+        with _opener.open(url, timeout=2) as answer:
+            return str(answer.readline(200).decode("utf-8", "replace").strip())
+    except (OSError, ValueError, http.client.HTTPException):
+        return ""
+
+
+def _run(name: str, command: Sequence[str]) -> None:
+    """Run a command of the configuration; BalancerError with its last words if it does not succeed."""
+    shown = " ".join(command)
+    try:
+        result = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_TIMEOUT, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise BalancerError(f"{name} command `{shown}` did not end within {COMMAND_TIMEOUT:g} s.") from None
+    except OSError as error:
+        raise BalancerError(f"{name} command `{shown}` cannot be run: {error.strerror}.") from None
+    if result.returncode:
+        lines = (result.stderr.strip() or result.stdout.strip()).decode("utf-8", "replace").splitlines()
+        # HAProxy introduces itself; both name the mistake first and sum up last.
+        mistakes = [line for line in lines if not line.startswith(("[NOTICE]", "[WARNING]"))]
+        words = "; ".join(mistakes[:3]).rstrip(".") or "no output"
+        raise BalancerError(f"{name} command `{shown}` failed with exit code {result.returncode}: {words}.")
