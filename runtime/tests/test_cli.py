@@ -28,11 +28,9 @@ def flagship(*arguments: str, **environment: str) -> subprocess.CompletedProcess
     )
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["announce", "--help"], ["register", "--help"], ["watch", "--help"], ["fleet", "--help"]]
-)
+@pytest.mark.parametrize("arguments", [[], ["announce"], ["register"], ["watch"], ["fleet"], ["overlay"]])
 def test_help(arguments: list[str]) -> None:
-    result = flagship(*arguments)
+    result = flagship(*arguments, "--help")
     assert result.returncode == 0
     assert result.stdout.startswith("usage: flagship")
 
@@ -50,6 +48,9 @@ ANNOUNCE = ["announce", "--service", "website", "--instance", "nginx@1", "--addr
         (["fleet", "-config", "/nonexistent.conf"], "settings file /nonexistent.conf does not exist"),
         (["fleet", "versions"], "'versions'"),
         (["announce"], "--service"),
+        (["overlay"], "--public-ip is ''"),
+        (["overlay", "--public-ip", "192.0.2.11", "--prefix", "network"], "--prefix is 'network'"),
+        (["overlay", "--remove", "--docker-only"], "not allowed with"),
         ([*ANNOUNCE, "--interval", "often"], "--interval is 'often'"),
         ([*ANNOUNCE, "--interval", "0s"], "--interval is '0s'"),
         ([*ANNOUNCE, "--fall", "0"], "--fall is 0"),

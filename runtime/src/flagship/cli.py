@@ -22,6 +22,7 @@ COMMANDS = {
     "announce": "keep a service's key in etcd while its check passes",
     "register": "keep the keys of this machine's containers in etcd",
     "watch": "write configuration files that follow keys in etcd",
+    "overlay": "keep this node's containers in the overlay network",
 }
 
 
@@ -83,8 +84,13 @@ def _run(command: str, arguments: list[str], config: str | None) -> int:
     if command == "fleet":
         return _fleet(arguments, config)
     settings: Settings = load(config, os.environ)
-    package = "balancer" if command == "watch" else "discovery"
-    return int(importlib.import_module(f"flagship.{package}.{command}").main(arguments, settings) or 0)
+    module = {
+        "announce": "flagship.discovery.announce",
+        "register": "flagship.discovery.register",
+        "watch": "flagship.balancer.watch",
+        "overlay": "flagship.overlay.main",
+    }[command]
+    return int(importlib.import_module(module).main(arguments, settings) or 0)
 
 
 def _fleet(arguments: list[str], config: str | None) -> int:
