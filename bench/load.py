@@ -51,6 +51,10 @@ class Failure:
     seconds: float
     why: str
 
+    @property
+    def ended(self) -> float:
+        return self.began + self.seconds
+
 
 @dataclass
 class Result:

@@ -98,7 +98,8 @@ class Event:
         texts = [f"**{len(result.failures):,}** of {result.requests:,} failed"]
         for number, phase in enumerate(self._phases):
             end = self._phases[number + 1].began if number + 1 < len(self._phases) else float("inf")
-            failures = [failure for failure in result.failures if phase.began <= failure.began < end]
+            # Those that were under way when a fault came are the fault's.
+            failures = [failure for failure in result.failures if phase.began <= failure.ended < end]
             if failures:
                 texts.append(f"{phase.name}: {len(failures)} within {span(failures):.2f} s")
             if failures and (stack not in phase.tolerated or span(failures) > 1.0):

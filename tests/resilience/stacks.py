@@ -200,6 +200,6 @@ class Stack:
 def stacks_of(lab: Lab) -> list[Stack]:
     """The sites of the lab, with the variables that the scenario has made them with."""
     plays = yaml.safe_load(CONVERGE.read_text())
-    wanted = [play.get("vars", {}) for play in plays if "import_playbook" in play]
+    wanted = [play.get("vars", {}) for play in plays if "ansible.builtin.import_playbook" in play]
     made = [Stack(lab, variables.get("site_stack", "nginx"), variables) for variables in wanted]
     return [stack for stack in made if stack.balancer_nodes()]
