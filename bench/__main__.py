@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from bench import lab, modules, simulated, units
+from bench import lab, modules, simulated, site, units
 from bench.report import Row, machine, table
 from scripts.site_summary import SummaryError
 
@@ -19,7 +19,9 @@ def main() -> None:
     failure = ""
     try:
         for inventory in sys.argv[1:]:
+            rows += site.measure(inventory)
             rows += lab.measure(inventory)
+        rows += site.thousand()
         rows += simulated.measure()
         rows += units.growth()
         rows += modules.measure()

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Measures on a node, where it is sent over SSH, how soon a site uses a server whose key is written.
 
-Arguments: the site's URL, the prefix of its keys. Prints the seconds of each change as a JSON list. The server is one
-of this program; its key is `<prefix>bench`, and is gone before and after.
+Arguments: the site's URL, the prefix of its keys. Prints the seconds of each change as a JSON list. Each change gives
+the key `<prefix>bench` the address of another server of this program; it is gone before and after.
 """
 
 from __future__ import annotations
@@ -16,71 +16,85 @@ import os
 import sys
 import threading
 import time
+from collections import deque
 from urllib.parse import urlsplit
 
 from flagship.etcd import Client, Delete, Put
 from flagship.settings import load
 
 CHANGES = 100
+PAUSE = 0.3  # between changes, so that each is one of its own
 LIMIT = 10.0
-OWN = b"<title>bench</title>"
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """A web server with a page of its own."""
+
+    # What the site gets from others comes here, too.
+    request_queue_size = 1000
+
+    def __init__(self, host: str, number: int) -> None:
+        self.page = f"<title>bench{number}</title>".encode()
+        super().__init__((host, 0), Handler)
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        return f"{self.server_address[0]!s}:{self.server_port}"
+
+    def stop(self) -> None:
+        self.shutdown()
+        self.server_close()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
+    server: Server
+
     def do_GET(self) -> None:
         self.send_response(200)
-        self.send_header("Content-Length", str(len(OWN)))
+        self.send_header("Content-Length", str(len(self.server.page)))
         self.end_headers()
-        self.wfile.write(OWN)
+        self.wfile.write(self.server.page)
 
     def log_message(self, format: str, *args: object) -> None:
         pass
 
 
-class Server(http.server.ThreadingHTTPServer):
-    # The requests of a site that is under load besides come here, too.
-    request_queue_size = 1000
-
-
-def own_answers(host: str, port: int) -> bool:
-    """Ask the site for a page: whether it came from the server of this program."""
+def page(host: str, port: int) -> bytes:
+    """What the site answers on a connection of its own."""
     connection = http.client.HTTPConnection(host, port, timeout=3)
     try:
         connection.request("GET", "/")
-        return connection.getresponse().read() == OWN
+        return connection.getresponse().read()
     finally:
         connection.close()
 
 
-def change(etcd: Client, key: str, address: str, host: str, port: int) -> float:
-    """Seconds from the start of the key's write to the end of the first answer; the key is gone again afterwards."""
+def change(etcd: Client, key: str, server: Server, host: str, port: int) -> float:
+    """Seconds from the start of the key's write to the end of the new server's first answer."""
     began = time.monotonic()
-    etcd.txn([], [Put(key, address.encode())])
-    while not own_answers(host, port):
+    etcd.txn([], [Put(key, server.address.encode())])
+    while page(host, port) != server.page:
         if time.monotonic() > began + LIMIT:
-            raise SystemExit(f"The site did not use {address} within {LIMIT:g} s: see `systemctl status nginx-watch`.")
-    taken = time.monotonic() - began
-    etcd.txn([], [Delete(key)])
-    others = 0
-    while others < 30:
-        others = 0 if own_answers(host, port) else others + 1
-        if time.monotonic() > began + 2 * LIMIT:
-            raise SystemExit(f"The site still uses {address}, whose key is gone.")
-    return taken
+            raise SystemExit(f"The site did not use {server.address} within {LIMIT:g} s: see the watcher's journal.")
+    return time.monotonic() - began
 
 
 def main() -> None:
     url, prefix = sys.argv[1:]
     parts = urlsplit(url)
-    own = os.environ["COREOS_PRIVATE_IPV4"]
-    with Server((own, 0), Handler) as server, Client(load(None, os.environ).etcd) as etcd:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        key, address = f"{prefix}bench", f"{own}:{server.server_port}"
+    host, port = str(parts.hostname), parts.port or 80
+    key, taken, servers = f"{prefix}bench", [], deque[Server]()
+    with Client(load(None, os.environ).etcd) as etcd:
         try:
-            taken = [change(etcd, key, address, str(parts.hostname), parts.port or 80) for _number in range(CHANGES)]
+            for number in range(CHANGES):
+                servers.append(Server(os.environ["COREOS_PRIVATE_IPV4"], number))
+                taken.append(change(etcd, key, servers[-1], host, port))
+                time.sleep(PAUSE)
+                if len(servers) > 2:
+                    servers.popleft().stop()
         finally:
             etcd.txn([], [Delete(key)])
-            server.shutdown()
     print(json.dumps(taken))
 
 

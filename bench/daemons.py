@@ -27,7 +27,7 @@ def daemons() -> dict[int, str]:
         except OSError:
             continue
         # `python -m flagship NAME`, as bin/flagship calls it
-        for before, word in zip(words, words[1:]):  # noqa: B905 (Python 3.9)
+        for before, word in zip(words, words[1:]):
             if Path(before).name == "flagship" and word in NAMES:
                 found[int(process.name)] = word
     return found

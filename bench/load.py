@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import ipaddress
 import json
+import math
 import os
 import re
 import resource
@@ -214,10 +215,10 @@ class _Count:
 
 
 def percentiles(times: Sequence[float]) -> dict[str, float]:
-    """The times by which that part of them, in percent, was over ("p50" is the median); none of none."""
+    """The least times that so many of them, in percent, do not exceed ("p50" is the median); none of none."""
     ordered = sorted(times)
-    last = len(ordered) - 1
-    return {f"p{part:g}": ordered[min(last, int(part / 100 * len(ordered)))] for part in _PERCENTILES if ordered}
+    ranks = {part: math.ceil(round(part * len(ordered) / 100, 6)) for part in _PERCENTILES}
+    return {f"p{part:g}": ordered[rank - 1] for part, rank in ranks.items() if ordered}
 
 
 async def _run(site: _Site, url: str, rate: float, seconds: float, stop: threading.Event) -> Result:

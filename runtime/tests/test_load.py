@@ -191,7 +191,7 @@ def test_an_answer_that_is_none_is_bad(data: bytes) -> None:
 
 def test_percentiles() -> None:
     found = percentiles([number / 1000 for number in range(1000, 0, -1)])
-    assert found == {"p50": 0.501, "p90": 0.901, "p99": 0.991, "p99.9": 1.0, "p100": 1.0}
+    assert found == {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "p100": 1.0}
     assert percentiles([]) == {}
 
 
