@@ -76,7 +76,8 @@ options:
     description:
       - Instances of the template O(name) that shall have its contents and O(state), as a list of their names, such as
         V([blue, green]), or as a number, such as V(2) for V(1) and V(2).
-      - A list leaves other instances alone. A number removes the instances that have a higher number for a name.
+      - A list leaves other instances alone. A number removes the instances that have a higher number for a name; V(0) removes
+        all of them, and needs no contents.
       - Not for O(state=absent); each instance is a unit of its own, removed by its full name.
     type: raw
   replace:
@@ -450,7 +451,8 @@ def plan(params: Mapping[str, Any], client: FleetClient) -> list[Wanted]:
     template = client.unit(name)
     if options is None and template is not None:
         options = template.options
-    wanted = [Wanted(name, options, "inactive")]
+    # None of a template that nobody knows: there is nothing to do, and no contents are needed for that.
+    wanted = [Wanted(name, options, "inactive" if options is not None or names else None)]
     wanted += [Wanted(instance, options, desired, restart) for instance in names]
     if number is not None:
         wanted += [Wanted(instance, None, None) for instance in surplus(name, number, client.units())]

@@ -226,6 +226,16 @@ def instances(server: FleetServer, text: str) -> list[str]:
     return [name for name, unit in sorted(server.units.items()) if unit["options"] == options and "@." not in name]
 
 
+def test_no_instances_need_no_contents(server: FleetServer) -> None:
+    none = {**WEB, "instances": 0}
+    result = Task(server, **none).run()
+    assert not result["changed"] and not writes(server) and result["instances"] == []
+    Task(server, content=TEXT, **WEB).run()
+    assert [item["action"] for item in Task(server, **none).run()["actions"]] == ["delete"] * 3
+    assert instances(server, TEXT) == []
+    assert not Task(server, **none).run()["changed"]
+
+
 def test_contents_are_kept_if_they_shall_be(server: FleetServer) -> None:
     Task(server, content=TEXT, **WEB).run()
     task = Task(server, content=OTHER_TEXT, replace="never", state="loaded", **{**WEB, "instances": 4})
