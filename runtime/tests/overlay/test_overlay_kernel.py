@@ -48,8 +48,8 @@ def peer(number: int, kind: str = "vxlan", address: str = "") -> Lease:
     return Lease(IPv4Network(f"10.1.{number}.0/24"), public, kind, 1 if mac else 0, mac)
 
 
-def wanted(settings: NetworkConfig, found: Kernel, *peers: Lease) -> kernel.Wanted:
-    return wanted_state(settings, UPLINK, own_device(settings, UPLINK, found), SUBNET, peers)
+def wanted(settings: NetworkConfig, found: Kernel, *peers: Lease, subnet: IPv4Network = SUBNET) -> kernel.Wanted:
+    return wanted_state(settings, UPLINK, own_device(settings, UPLINK, found), subnet, peers)
 
 
 def applied(steps: list[Step], found: Kernel) -> Kernel:
@@ -71,6 +71,11 @@ def applied(steps: list[Step], found: Kernel) -> Kernel:
             assert item.device in devices or item.device == "eth0"
             if isinstance(item, Route) and item.device != "eth0":
                 assert any(isinstance(other, Neighbour) and other.address == item.via for other in items)
+                # "Nexthop has invalid gateway"
+                own = {
+                    other.address.ip for other in items if isinstance(other, Address) and other.device == item.device
+                }
+                assert item.via not in own
             items = {other for other in items if kernel._place(other) != kernel._place(item)} | {item}
     return Kernel(
         tuple(devices.values()),
@@ -102,6 +107,11 @@ def test_host_gw_routes_to_neighbours_and_reports_the_rest() -> None:
         "ip route replace 10.1.12.0/24 via 192.0.2.12 dev eth0 protocol 70"
     ]
     assert [str(lease.public_ip) for lease in found.unreachable] == ["198.51.100.3"]
+
+
+@pytest.mark.parametrize("subnet", ["0.0.0.0/0", "198.51.100.0/24", "10.0.0.0/8", "10.1.11.0/24", "10.1.11.128/25"])
+def test_a_lease_outside_of_the_network_or_inside_our_subnet_gets_no_route(subnet: str) -> None:
+    assert wanted(config("host-gw"), Kernel(), replace(peer(12, "host-gw"), subnet=IPv4Network(subnet))).items == set()
 
 
 def test_direct_routing_uses_the_tunnel_only_beyond_the_link() -> None:
@@ -168,9 +178,12 @@ NETWORKS = st.lists(
 CONFIGS = st.sampled_from([config(), config("host-gw"), config(DirectRouting=True), config(VNI=3), config(Port=4789)])
 
 
-@given(history=st.lists(st.tuples(CONFIGS, NETWORKS), min_size=1, max_size=4), made_by_flanneld=st.booleans())
+OWN = st.sampled_from([SUBNET, IPv4Network("10.1.12.0/24"), IPv4Network("10.1.13.0/24")])
+
+
+@given(history=st.lists(st.tuples(CONFIGS, OWN, NETWORKS), min_size=1, max_size=4), made_by_flanneld=st.booleans())
 def test_the_steps_lead_to_the_wanted_state_and_then_there_are_none(
-    history: list[tuple[NetworkConfig, list[Lease]]], made_by_flanneld: bool
+    history: list[tuple[NetworkConfig, IPv4Network, list[Lease]]], made_by_flanneld: bool
 ) -> None:
     found = Kernel((OTHER_NETWORK,), routes=frozenset({FOREIGN_ROUTE}))
     if made_by_flanneld:
@@ -181,10 +194,10 @@ def test_the_steps_lead_to_the_wanted_state_and_then_there_are_none(
         found = replace(
             found, devices=(*found.devices, device), routes=found.routes | {stale}, neighbours=frozenset({entry})
         )
-    for settings, peers in history:
-        goal = wanted(settings, found, *peers)
+    for settings, subnet, peers in history:
+        goal = wanted(settings, found, *peers, subnet=subnet)
         found = applied(plan(goal, found, collect=True), found)
-        assert plan(wanted(settings, found, *peers), found, collect=True) == []
+        assert plan(wanted(settings, found, *peers, subnet=subnet), found, collect=True) == []
         assert goal.items == found.ours([goal.device.name] if goal.device else [])
         assert FOREIGN_ROUTE in found.routes and OTHER_NETWORK in found.devices
         assert goal.device is None or goal.device in found.devices

@@ -322,21 +322,29 @@ def test_host_gw_and_back(network: Network) -> None:
     assert all(json.loads(value)["BackendType"] == "host-gw" for value in values)
 
 
-def test_a_node_joins_that_runs_flanneld(network: Network) -> None:
-    """What flanneld puts into etcd and into its kernel, by hand: the daemons take it for one of theirs."""
-    one = network.nodes[0]
+def flannel_lease(subnet: str) -> tuple[str, str]:
+    """Key and value as flanneld writes them for a node 192.0.2.14."""
     value = (
         '{"PublicIP":"192.0.2.14","PublicIPv6":null,"BackendType":"vxlan",'
         '"BackendData":{"VNI":1,"VtepMAC":"8e:3c:60:be:25:6d"}}'
     )
-    network.etcdctl("put", f"{PREFIX}/subnets/10.1.77.0-24", value)
+    return f"{PREFIX}/subnets/{subnet.replace('/', '-')}", value
+
+
+def test_a_node_joins_that_runs_flanneld(network: Network) -> None:
+    """What flanneld puts into etcd and into its kernel, by hand: the daemons take it for one of theirs."""
+    one = network.nodes[0]
+    taken = {node.subnet for node in network.nodes}
+    subnet = next(net for net in (f"10.1.{number}.0/24" for number in range(1, 9)) if net not in taken)
+    key, value = flannel_lease(subnet)
+    network.etcdctl("put", key, value)
     peer = Node(14, network.hub, network.directory)
     try:
         run = peer.namespace.run
         for line in (
             "link add flannel.1 address 8e:3c:60:be:25:6d mtu 1450 type vxlan id 1 dev eth0 local 192.0.2.14"
             " dstport 8472 nolearning",
-            "address add 10.1.77.0/32 dev flannel.1",
+            f"address add {subnet.replace('/24', '/32')} dev flannel.1",
             "link set flannel.1 up",
         ):
             run("ip", *line.split())
@@ -345,12 +353,35 @@ def test_a_node_joins_that_runs_flanneld(network: Network) -> None:
         run("ip", "neighbour", "add", gateway, "lladdr", mac, "dev", "flannel.1", "nud", "permanent")
         run("bridge", "fdb", "add", mac, "dev", "flannel.1", "dst", one.address, "self", "permanent")
         run("ip", "route", "add", one.subnet, "via", gateway, "dev", "flannel.1", "onlink")
-        wait_for(lambda: "10.1.77.0/24" in one.routes(), 10, "the route to the other kind of node")
-        assert run(sys.executable, PROBE, "ask", one.container_address, "100").strip() == "10.1.77.0"
+        wait_for(lambda: subnet in one.routes(), 10, "the route to the other kind of node")
+        assert run(sys.executable, PROBE, "ask", one.container_address, "100").strip() == subnet.replace("/24", "")
     finally:
-        network.etcdctl("del", f"{PREFIX}/subnets/10.1.77.0-24")
+        network.etcdctl("del", key)
         peer.container.remove()
         peer.namespace.remove()
+
+
+def test_a_node_whose_subnet_was_given_away_takes_another_one(network: Network) -> None:
+    """As one does that was away for more than a day; here Docker's bridge stays where it was."""
+    one, _other, third = network.nodes
+    third.stop()
+    key, value = flannel_lease(third.subnet)
+    network.etcdctl("put", key, value)
+    try:
+        third.start()
+        old = third.subnet.replace(".0/24", ".1/24")
+        wait_for(lambda: f"SUBNET={old}\n" not in third.subnet_env.read_text(), 10, "another subnet")
+        wait_for(lambda: third.routes().get(third.subnet) == "flannel.1", 10, "the route to the new owner")
+        wait_for(lambda: len(one.routes()) == 3, 10, "the routes to all four nodes")
+        assert "from now on" in (third.directory / "log").read_text()
+    finally:
+        # Back to the subnet that the container has.
+        third.stop()
+        network.etcdctl("del", "--prefix", f"{PREFIX}/subnets/")
+        (third.directory / "state.json").unlink()
+        third.namespace.run("ip", "route", "replace", third.subnet, "dev", "docker0", "scope", "link")
+        third.subnet_env.write_text(f"FLANNEL_NETWORK=10.1.0.0/16\nFLANNEL_SUBNET={old}\nFLANNEL_MTU=1450\n")
+        third.start()
 
 
 def test_remove_leaves_nothing(network: Network) -> None:

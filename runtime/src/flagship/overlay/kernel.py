@@ -151,6 +151,9 @@ def wanted_state(
     for peer in peers:
         if peer.backend != config.backend or peer.public_ip is None:
             continue
+        # Whoever may write to etcd shall not take other addresses away from us.
+        if not peer.subnet.subnet_of(config.network) or peer.subnet.overlaps(subnet):
+            continue
         adjacent = peer.public_ip in uplink.address.network
         if device is None or (config.direct_routing and adjacent):
             if adjacent:
@@ -180,15 +183,16 @@ def plan(wanted: Wanted, found: Kernel, collect: bool) -> list[Step]:
             steps.append(Step("set", wanted.device))
         elif there != wanted.device:
             steps.append(Step("adjust", wanted.device))
+    replaced = {_place(item) for item in wanted.items}
+    stale = [item for item in present - wanted.items if _place(item) not in replaced]
+    # An address that is ours no more is in the way of the route to the node that has it now.
+    steps += [Step("delete", item) for item in stale if isinstance(item, Address)]
     # The route comes last, so that no packet takes it before its neighbour is known, and goes first.
     order = (Address, Forwarding, Neighbour, Route)
     steps += [Step("set", item) for item in _sorted(wanted.items - present, order)]
-    replaced = {_place(item) for item in wanted.items}
-    stale = [item for item in present - wanted.items if _place(item) not in replaced]
-    if not collect:
-        # A wrong source address is in the way: it is another node's.
-        stale = [item for item in stale if isinstance(item, Address)]
-    steps += [Step("delete", item) for item in _sorted(stale, order[::-1])]
+    if collect:
+        rest = [item for item in stale if not isinstance(item, Address)]
+        steps += [Step("delete", item) for item in _sorted(rest, order[::-1])]
     return steps + [Step("delete", device) for device in leftover]
 
 

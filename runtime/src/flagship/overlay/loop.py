@@ -23,7 +23,7 @@ from flagship.overlay.network import Lease, NetworkConfig, NetworkError, config_
 log = logging.getLogger(__name__)
 
 # The kernel's state is looked at this often, in seconds, for others change it too: Docker, a firewall, a lost link.
-INTERVAL = 5.0
+INTERVAL = 10.0
 # A peer whose lease is gone keeps its route for this long: etcd that lost its data gets all leases again meanwhile.
 GRACE = 30.0
 # At a boot etcd comes up at the same time; after this long the copy on disk has to do.
@@ -123,6 +123,8 @@ class Overlay:
         log.warning("The overlay stays as it is: %s", error)
 
     def _run(self) -> None:
+        if not self._items:
+            self._changed.wait(PATIENCE)
         while not self._stopping.is_set():
             try:
                 self._settle()
@@ -151,19 +153,24 @@ class Overlay:
         device = kernel.own_device(config, uplink, found)
         subnet = self._holder.subnet
         if synced and not lost:
-            subnet = self._holder.hold(config, items, revision, device.mac if device else "")
+            try:
+                subnet = self._holder.hold(config, items, revision, device.mac if device else "")
+                self._complain("lease", "")
+            except EtcdError as error:
+                # What is leased already goes on: a lease is renewed long before its end.
+                self._complain("lease", f"The lease of this node was not written, trying on: {error}")
         if subnet is None or not config.holds(subnet):
             raise Waiting("a subnet is not leased yet")
         self._note_peers(items, subnet)
         wanted = kernel.wanted_state(config, uplink, device, subnet, [lease for lease, _seen in self._peers.values()])
-        for step in kernel.plan(wanted, found, collect=synced):
-            log.info("%s", "; ".join(" ".join(command) for command in kernel.commands(step)))
-            system.apply(step)
+        failure = self._settle_kernel(kernel.plan(wanted, found, collect=synced))
         self._report_unreachable(wanted.unreachable)
         self._settle_firewall(config, subnet, wanted)
         self._write_files(config, subnet, device.mtu if device else uplink.mtu, items)
         self._be_ready(subnet)
         self._settle_docker(subnet, addresses)
+        if failure:
+            raise failure
 
     def _read_config(self, items: Mapping[str, KeyValue]) -> NetworkConfig:
         item = items.get(config_key(self._prefix))
@@ -185,6 +192,17 @@ class Overlay:
         others = {net: lease for net, lease in leases.items() if net != subnet and lease.public_ip != self._public_ip}
         self._peers = remember(self._peers, others, time.monotonic())
         self._peers.pop(subnet, None)
+
+    def _settle_kernel(self, steps: list[kernel.Step]) -> system.SystemCallError | None:
+        """Do all steps; the first failure is returned, for Docker's bridge may be in the way until Docker is told."""
+        failure = None
+        for step in steps:
+            log.info("%s", "; ".join(" ".join(command) for command in kernel.commands(step)))
+            try:
+                system.apply(step)
+            except system.SystemCallError as error:
+                failure = failure or error
+        return failure
 
     def _report_unreachable(self, peers: tuple[Lease, ...]) -> None:
         names = ", ".join(str(peer.public_ip) for peer in peers)
