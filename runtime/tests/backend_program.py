@@ -42,6 +42,9 @@ def serve(port: int, title: str) -> None:
             pass
 
     class Server(http.server.ThreadingHTTPServer):
+        def handle_error(self, request: object, client_address: object) -> None:
+            pass  # a balancer that has lost patience
+
         request_queue_size = 128
         disable_nagle_algorithm = True
 

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -61,12 +62,18 @@ class Backend:
 
 
 def request(
-    port: int, path: str = "/", *, host: str = "site.example", method: str = "GET", body: bytes | None = None
+    port: int,
+    path: str = "/",
+    *,
+    host: str = "site.example",
+    method: str = "GET",
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> tuple[int, str]:
     """Status and body of one request on a connection of its own; OSError or HTTPException when there is no answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:
-        connection.request(method, path, body=body, headers={"Host": host})
+        connection.request(method, path, body=body, headers={"Host": host, **(headers or {})})
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
     finally:

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from backends import Backend
 from etcd_server import EtcdCluster, EtcdServer
 from flagship.etcd import Client
 
@@ -58,3 +59,14 @@ def etcd_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdClust
     cluster.start()
     yield cluster
     cluster.stop()
+
+
+@pytest.fixture
+def three_backends() -> Iterator[list[Backend]]:
+    """Three web servers, each a process of its own."""
+    made = [Backend(f"backend {number}") for number in range(3)]
+    for backend in made:
+        backend.start()
+    yield made
+    for backend in made:
+        backend.kill()

@@ -28,16 +28,6 @@ def haproxy(tmp_path: Path) -> Iterator[Haproxy]:
     made.stop()
 
 
-@pytest.fixture
-def three() -> Iterator[list[Backend]]:
-    made = [Backend(f"backend {number}") for number in range(3)]
-    for backend in made:
-        backend.start()
-    yield made
-    for backend in made:
-        backend.kill()
-
-
 def addresses(backends: list[Backend]) -> dict[str, str]:
     return {f"core01:dumbserve{number}:8080": backend.address for number, backend in enumerate(backends, 1)}
 
@@ -46,31 +36,33 @@ def server_names(backends: list[Backend]) -> set[str]:
     return {server_name("website:" + name) for name in addresses(backends)}
 
 
-def test_servers_come_and_go_without_a_reload(haproxy: Haproxy, three: list[Backend]) -> None:
+def test_servers_come_and_go_without_a_reload(haproxy: Haproxy, three_backends: list[Backend]) -> None:
     assert haproxy.change({}), "the file for HAProxy's start"
     assert haproxy.status()["confirmed"] is False
     haproxy.start()
     assert haproxy.get()[0] == 503
-    haproxy.change(addresses(three[:1]))
+    haproxy.change(addresses(three_backends[:1]))
     worker = haproxy.worker()
     with Load(haproxy.port) as load:
         for _round in range(5):
-            haproxy.change(addresses(three))
-            assert haproxy.servers().keys() == server_names(three)
+            haproxy.change(addresses(three_backends))
+            assert haproxy.servers().keys() == server_names(three_backends)
             wait_for(lambda: load.answered["backend 2"], what="answers of a new server")
-            haproxy.change(addresses(three[:2]))
-            assert haproxy.servers().keys() == server_names(three[:2])
+            haproxy.change(addresses(three_backends[:2]))
+            assert haproxy.servers().keys() == server_names(three_backends[:2])
             load.answered.clear()
     assert load.failed == []
     assert haproxy.worker() == worker
     assert haproxy.reload_count() == 0
-    assert haproxy.shown() == haproxy.rendered(addresses(three[:2])).digest
+    assert haproxy.shown() == haproxy.rendered(addresses(three_backends[:2])).digest
     assert haproxy.status()["confirmed"] is True
     assert haproxy.in_step()
 
 
-def test_a_server_that_has_left_is_deleted_after_its_last_request(haproxy: Haproxy, three: list[Backend]) -> None:
-    haproxy.change(addresses(three[:2]))
+def test_a_server_that_has_left_is_deleted_after_its_last_request(
+    haproxy: Haproxy, three_backends: list[Backend]
+) -> None:
+    haproxy.change(addresses(three_backends[:2]))
     haproxy.start()
     answers: list[tuple[int, str]] = []
     asks = [
@@ -79,16 +71,16 @@ def test_a_server_that_has_left_is_deleted_after_its_last_request(haproxy: Hapro
     ]
     for ask in asks:
         ask.start()
-    wait_for(lambda: three[1].count("POST") == 1, what="the request at the server that leaves")
-    haproxy.change(addresses(three[:1]))
+    wait_for(lambda: three_backends[1].count("POST") == 1, what="the request at the server that leaves")
+    haproxy.change(addresses(three_backends[:1]))
     assert haproxy.output.unfinished
-    assert haproxy.servers().keys() == server_names(three[:1])
+    assert haproxy.servers().keys() == server_names(three_backends[:1])
     for ask in asks:
         ask.join(10)
     assert sorted(answers) == [(200, "backend 0"), (200, "backend 1")]
 
     def tidy() -> bool:
-        haproxy.change(addresses(three[:1]))
+        haproxy.change(addresses(three_backends[:1]))
         return not haproxy.output.unfinished
 
     wait_for(tidy, what="the end of the server that has left")
@@ -96,108 +88,108 @@ def test_a_server_that_has_left_is_deleted_after_its_last_request(haproxy: Hapro
     assert haproxy.reload_count() == 0
 
 
-def test_a_server_moves_and_comes_back(haproxy: Haproxy, three: list[Backend]) -> None:
-    haproxy.change({"a": three[0].address, "b": three[1].address})
+def test_a_server_moves_and_comes_back(haproxy: Haproxy, three_backends: list[Backend]) -> None:
+    haproxy.change({"a": three_backends[0].address, "b": three_backends[1].address})
     haproxy.start()
-    haproxy.change({"a": three[2].address})
+    haproxy.change({"a": three_backends[2].address})
     assert {haproxy.get()[1] for _request in range(4)} == {"backend 2"}
-    haproxy.change({"a": three[0].address, "b": three[1].address})
+    haproxy.change({"a": three_backends[0].address, "b": three_backends[1].address})
     wait_for(lambda: {haproxy.get()[1] for _request in range(4)} == {"backend 0", "backend 1"}, what="both")
     assert haproxy.reload_count() == 0
 
 
-def test_another_skeleton_is_reloaded_without_a_failed_request(haproxy: Haproxy, three: list[Backend]) -> None:
-    haproxy.change(addresses(three))
+def test_another_skeleton_is_reloaded_without_a_failed_request(haproxy: Haproxy, three_backends: list[Backend]) -> None:
+    haproxy.change(addresses(three_backends))
     haproxy.start()
     worker = haproxy.worker()
     with Load(haproxy.port) as load:
         for number in range(10):
             haproxy.template.write_text(haproxy.template_text().replace("maxconn 4096", f"maxconn {4000 + number}"))
-            assert haproxy.change(addresses(three))
+            assert haproxy.change(addresses(three_backends))
             assert haproxy.status()["confirmed"] is True
     assert load.failed == []
     assert haproxy.reload_count() == 10
     assert haproxy.worker() != worker
 
 
-def test_a_refused_configuration_keeps_the_last_good_one(haproxy: Haproxy, three: list[Backend]) -> None:
-    haproxy.change(addresses(three))
+def test_a_refused_configuration_keeps_the_last_good_one(haproxy: Haproxy, three_backends: list[Backend]) -> None:
+    haproxy.change(addresses(three_backends))
     haproxy.start()
     good = haproxy.destination.read_text()
     haproxy.template.write_text(haproxy.template_text().replace("balance roundrobin", "balance sometimes"))
     with pytest.raises(OutputError, match="balance only supports"):
-        haproxy.change(addresses(three))
+        haproxy.change(addresses(three_backends))
     assert haproxy.destination.read_text() == good
     assert "balance only supports" in haproxy.status()["error"]
     assert haproxy.get()[0] == 200
     haproxy.template.write_text(haproxy.template_text())
-    assert not haproxy.change(addresses(three)), "nothing has changed since"
+    assert not haproxy.change(addresses(three_backends)), "nothing has changed since"
     assert haproxy.status()["error"] == ""
     assert haproxy.reload_count() == 0
 
 
-def test_what_the_runtime_api_refuses_is_done_by_a_reload(haproxy: Haproxy, three: list[Backend]) -> None:
+def test_what_the_runtime_api_refuses_is_done_by_a_reload(haproxy: Haproxy, three_backends: list[Backend]) -> None:
     haproxy.template.write_text(haproxy.template_text().replace("rise 1", "rise 1 cookie {{ instance.port }}"))
-    haproxy.change(addresses(three[:1]))
+    haproxy.change(addresses(three_backends[:1]))
     haproxy.start()
-    assert haproxy.change(addresses(three))
+    assert haproxy.change(addresses(three_backends))
     assert haproxy.reload_count() == 1
-    assert haproxy.servers().keys() == server_names(three)
+    assert haproxy.servers().keys() == server_names(three_backends)
     assert haproxy.status()["confirmed"] is True
 
 
-def test_haproxy_starts_again_with_what_the_file_says(haproxy: Haproxy, three: list[Backend]) -> None:
-    haproxy.change(addresses(three[:1]))
+def test_haproxy_starts_again_with_what_the_file_says(haproxy: Haproxy, three_backends: list[Backend]) -> None:
+    haproxy.change(addresses(three_backends[:1]))
     haproxy.start()
-    haproxy.change(addresses(three))
+    haproxy.change(addresses(three_backends))
     haproxy.stop()
-    haproxy.change(addresses(three[:2]))
+    haproxy.change(addresses(three_backends[:2]))
     haproxy.start()
-    assert haproxy.servers().keys() == server_names(three[:2])
-    assert not haproxy.change(addresses(three[:2]))
-    haproxy.change(addresses(three))
-    assert haproxy.servers().keys() == server_names(three)
+    assert haproxy.servers().keys() == server_names(three_backends[:2])
+    assert not haproxy.change(addresses(three_backends[:2]))
+    haproxy.change(addresses(three_backends))
+    assert haproxy.servers().keys() == server_names(three_backends)
     assert haproxy.reload_count() == 0
 
 
-def test_servers_changed_by_hand_are_put_right(haproxy: Haproxy, three: list[Backend]) -> None:
-    haproxy.change(addresses(three))
+def test_servers_changed_by_hand_are_put_right(haproxy: Haproxy, three_backends: list[Backend]) -> None:
+    haproxy.change(addresses(three_backends))
     haproxy.start()
-    haproxy.change(addresses(three))
-    for name in server_names(three):
+    haproxy.change(addresses(three_backends))
+    for name in server_names(three_backends):
         haproxy.ask(f"set server services/{name} state maint")
     assert haproxy.get()[0] == 503
-    haproxy.change(addresses(three))
+    haproxy.change(addresses(three_backends))
     assert haproxy.get()[0] == 200
 
 
-def test_a_frozen_server_costs_no_request(haproxy: Haproxy, three: list[Backend]) -> None:
-    haproxy.change(addresses(three))
+def test_a_frozen_server_costs_no_request(haproxy: Haproxy, three_backends: list[Backend]) -> None:
+    haproxy.change(addresses(three_backends))
     haproxy.start()
     with Load(haproxy.port) as load:
         wait_for(lambda: load.answered["backend 0"] > 20, what="load")
-        three[0].freeze()
+        three_backends[0].freeze()
         time.sleep(6)
     assert load.failed == []
     assert load.answered.total() > 100
 
 
-def test_a_killed_server_costs_no_request(haproxy: Haproxy, three: list[Backend]) -> None:
-    haproxy.change(addresses(three))
+def test_a_killed_server_costs_no_request(haproxy: Haproxy, three_backends: list[Backend]) -> None:
+    haproxy.change(addresses(three_backends))
     haproxy.start()
     with Load(haproxy.port) as load:
         for _round in range(3):
             load.answered.clear()
             wait_for(lambda: load.answered["backend 0"] > 20, what="load")
-            three[0].kill()
+            three_backends[0].kill()
             time.sleep(1.5)
-            three[0].start()
+            three_backends[0].start()
     assert load.failed == []
 
 
-def test_sites_are_told_apart_by_name(tmp_path: Path, three: list[Backend]) -> None:
+def test_sites_are_told_apart_by_name(tmp_path: Path, three_backends: list[Backend]) -> None:
     made = Haproxy(tmp_path, sites=[{"hosts": ["a.example"], "service": "website"}], statistics_password="se'cret")
-    made.change(addresses(three))
+    made.change(addresses(three_backends))
     made.start()
     try:
         assert made.get(host="www.a.example")[0] == 200
@@ -207,14 +199,26 @@ def test_sites_are_told_apart_by_name(tmp_path: Path, three: list[Backend]) -> N
         made.stop()
 
 
-def test_a_request_that_must_not_be_repeated_is_not(haproxy: Haproxy, three: list[Backend]) -> None:
-    haproxy.change(addresses(three[:2]))
+def test_a_request_that_must_not_be_repeated_is_not(haproxy: Haproxy, three_backends: list[Backend]) -> None:
+    haproxy.change(addresses(three_backends[:2]))
     haproxy.start()
     assert haproxy.get("/slow?2.5", method="POST", body=b"x")[0] == 200
-    assert three[0].count("POST") + three[1].count("POST") == 1
+    assert three_backends[0].count("POST") + three_backends[1].count("POST") == 1
 
 
 def test_health(haproxy: Haproxy) -> None:
     haproxy.change({})
     haproxy.start()
     assert request(haproxy.health_port) == (200, haproxy.rendered({}).digest + "\n")
+
+
+def test_a_thousand_servers(haproxy: Haproxy) -> None:
+    haproxy.change({})
+    haproxy.start()
+    many = {f"dumbserve@{number}": f"127.{number // 250}.{number % 250}.1:80" for number in range(1000)}
+    started = time.monotonic()
+    assert haproxy.change(many)
+    print(f"1,000 servers added in {time.monotonic() - started:.3f} s")
+    assert time.monotonic() - started < 5
+    assert haproxy.status()["confirmed"] is True
+    assert haproxy.reload_count() == 0

@@ -6,13 +6,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from balancers import Nginx, Watch
+from backends import Load
+from balancers import Haproxy, Nginx, Watch
 from etcd_server import EtcdServer, wait_for
 from flagship.balancer.watch import due
 from flagship.etcd import Client
@@ -81,15 +83,86 @@ def test_from_keys_to_answers(site: Site, etcd_client: Client) -> None:
 
 
 def test_a_storm_of_changes_causes_few_reloads(site: Site, etcd_client: Client) -> None:
+    website = Website()
+    website.start()
+    site.put(etcd_client, "nginx@0", website.address)
     site.watch.start()
     site.start()
-    started = time.monotonic()
-    for number in range(200):
-        site.put(etcd_client, f"nginx@{number % 7}", f"10.0.0.1:{1000 + number}")
-    site.put(etcd_client, "nginx@0", "10.0.0.1:80")
-    wait_for(lambda: "10.0.0.1:80" in site.servers() and len(site.servers()) == 7, what="the last state")
-    wait_for(site.in_step, what="the status")
-    assert 1 <= site.reload_count() <= 2 + (time.monotonic() - started) / 0.5
+    with Load(site.port) as load:
+        started = time.monotonic()
+        for number in range(500):
+            site.put(etcd_client, f"nginx@{1 + number % 7}", f"127.0.0.{2 + number % 200}:{website.port}")
+            time.sleep(max(0.0, started + number * 0.01 - time.monotonic()))
+        site.put(etcd_client, "nginx@1", "127.0.0.1:1")
+        wait_for(lambda: "127.0.0.1:1" in site.servers() and len(site.servers()) == 8, what="the last state")
+        wait_for(site.in_step, what="the status")
+    website.stop()
+    assert load.failed == []
+    assert 1 <= site.reload_count() <= 20
+    assert site.status()["confirmed"] is True
+    assert site.shown() == site.status()["digest"]
+
+
+def test_several_templates_in_one_process(site: Site, etcd_server: EtcdServer, etcd_client: Client) -> None:
+    directory = site.directory / "second"
+    directory.mkdir()
+    second = Haproxy(directory, site.prefix)
+    watch = Watch(site.directory, etcd_server, site, second)
+    site.watch.kill()
+    site.watch = watch
+    watch.start()
+    site.start()
+    second.start()
+    try:
+        site.template.write_text("{% broken")
+        site.put(etcd_client, "nginx@1", "127.0.0.1:1")
+        wait_for(lambda: second.servers(), what="the backend in HAProxy, whatever the other template is like")
+        status = json.loads((site.directory / "status" / "haproxy.json").read_text())
+        assert status["error"] == ""
+        wait_for(lambda: "line 1" in str(site.status()["error"]), what="the other template's error")
+        site.template.write_text(site.template_text())
+        wait_for(lambda: site.servers() == ["127.0.0.1:1"], what="the backend in nginx")
+        assert second.reload_count() == 0
+        watch.stop()
+    finally:
+        second.stop()
+
+
+def test_the_file_is_put_right_by_the_timer(site: Site, etcd_client: Client) -> None:
+    site.write_ini("resync = 1s\n")
+    site.put(etcd_client, "nginx@1", "127.0.0.1:1")
+    site.watch.start()
+    site.start()
+    good = site.destination.read_text()
+    site.destination.write_text("nonsense")
+    wait_for(lambda: site.destination.read_text() == good, what="the right file")
+
+
+def test_failures_are_retried_less_and_less_often(site: Site, etcd_client: Client) -> None:
+    site.watch.start()
+    site.start()
+    site.template.write_text("{{ nothing }}")
+    site.put(etcd_client, "nginx@1", "127.0.0.1:1")
+    wait_for(lambda: site.watch.log().count("Trying again") >= 3, 20, "retries")
+    began = time.monotonic()
+    wait_for(lambda: site.watch.log().count("Trying again") >= 4, 20, "one more")
+    assert time.monotonic() - began > 0.8, "it tries as often as at first"
+    assert site.watch.log().count("'nothing' is undefined") == site.watch.log().count("Trying again")
+
+
+def test_it_is_small_and_idles(site: Site, etcd_client: Client) -> None:
+    for number in range(100):
+        site.put(etcd_client, f"nginx@{number}", f"10.0.0.{number + 1}:80")
+    site.watch.start()
+    site.start()
+    site.put(etcd_client, "nginx@100", "10.0.1.1:80")
+    wait_for(lambda: len(site.servers()) == 101 and site.in_step(), what="the last state")
+    before = site.watch.cpu_seconds()
+    time.sleep(10)
+    spent = site.watch.cpu_seconds() - before
+    print(f"{site.watch.resident_mebibytes():.1f} MiB resident, {spent * 10:.2f} % of a CPU")
+    assert site.watch.resident_mebibytes() < 60
+    assert spent < 0.05, "more than 0.5 % of a CPU"
 
 
 def test_a_bad_template_keeps_the_last_good_file(site: Site, etcd_client: Client) -> None:

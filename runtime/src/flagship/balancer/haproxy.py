@@ -13,12 +13,13 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from flagship.services import format_address, parse_address
 
-TIMEOUT = 5.0  # seconds for one command
+TIMEOUT = 5.0  # seconds for one connection
+MAX_BATCH = 8000  # characters of commands in one connection; HAProxy takes 16 KiB
 
 # A backend's servers that are not known by name and address alone, and settings that `add server` does not see.
 _STATIC = {"server-template", "default-server"}
@@ -174,8 +175,20 @@ class RuntimeApi:
         except ValueError as error:
             raise RuntimeApiError(f"HAProxy's socket {self._path} gives no list of servers: {error}.") from None
 
+    def ask_all(self, commands: Iterable[str]) -> str:
+        """What HAProxy says to the commands, of which one that it refuses stops no other; raises RuntimeApiError."""
+        said, batch = [], ""
+        for command in commands:
+            if batch and len(batch) + len(command) > MAX_BATCH:
+                said.append(self.ask(batch))
+                batch = ""
+            batch += f"; {command}" if batch else command
+        if batch:
+            said.append(self.ask(batch))
+        return "\n".join(said)
+
     def ask(self, command: str) -> str:
-        """What HAProxy answers to one command, be it a complaint; raises RuntimeApiError."""
+        """What HAProxy answers to commands with ; between them, be it a complaint; raises RuntimeApiError."""
         answer = bytearray()
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:

@@ -67,8 +67,9 @@ class Balancer:
             return False
         return True
 
-    def confirm(self, digest: str, text: str, limit: float = CONFIRM_TIMEOUT) -> None:
+    def confirm(self, digest: str, text: str, limit: float | None = None) -> None:
         """Wait until the balancer runs with the file of that digest; raises BalancerError, NotRunningError."""
+        limit = CONFIRM_TIMEOUT if limit is None else limit
         deadline = time.monotonic() + limit
         pause = 0.01
         while problem := self._unconfirmed(digest, text):
@@ -106,13 +107,13 @@ class Balancer:
         try:
             if self._config.confirm and _first_line(self._config.confirm) != old[1]:
                 return False
-            answers = {command: self._api.ask(command) for command in haproxy.plan(after.servers, self._api.servers())}
+            said = self._api.ask_all(haproxy.plan(after.servers, self._api.servers()))
             refused = haproxy.differences(after.servers, self._api.servers())
         except haproxy.RuntimeApiError as error:
             log.warning("%s", error)
             return False
         if refused:
-            log.warning("HAProxy did not do %r and says: %s", refused[0], answers.get(refused[0], "nothing"))
+            log.warning("HAProxy did not do %r and says: %s", refused[0], " ".join(said.split())[:500] or "nothing")
         return not refused
 
     def name_servers(self, digest: str, text: str) -> bool:
@@ -133,8 +134,7 @@ class Balancer:
             return False
         wanted = haproxy.split(text, digest).servers
         try:
-            for command in haproxy.plan(wanted, self._api.servers()):
-                self._api.ask(command)
+            self._api.ask_all(haproxy.plan(wanted, self._api.servers()))
             return bool(haproxy.plan(wanted, self._api.servers()))
         except haproxy.RuntimeApiError:
             return False  # it is not running: then it will read the file
