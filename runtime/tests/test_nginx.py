@@ -117,14 +117,16 @@ def test_health(nginx: Nginx) -> None:
 def test_what_was_accepted_but_does_not_come_live_is_noticed(
     nginx: Nginx, three_backends: list[Backend], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flagship.balancer.process.CONFIRM_TIMEOUT", 1.0)
+    monkeypatch.setattr("flagship.balancer.process.CONFIRM_TIMEOUT", 0.3)
     nginx.change(addresses(three_backends[:1]))
     nginx.start()
     good = nginx.destination.read_text()
     reload = nginx.directory / "reload"
     works = reload.read_text()
     reload.write_text("#!/bin/sh\n")
-    with pytest.raises(OutputError, match=r"does not run with the new file after 1 s: http://.* answers '\w+' instead"):
+    with pytest.raises(
+        OutputError, match=r"does not run with the new file after 0.3 s: http://.* answers '\w+' instead"
+    ):
         nginx.change(addresses(three_backends))
     assert nginx.destination.read_text() == good, "nginx would start with a file that it has never run with"
     assert nginx.status()["confirmed"] is False

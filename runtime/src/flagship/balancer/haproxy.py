@@ -74,7 +74,8 @@ def split(text: str, digest: str) -> Configuration:
             continue
         if not line[0].isspace():
             section = words[1] if words[0] in ("backend", "listen") and len(words) > 1 else ""
-        if section and words[0] == "server":
+        # A socket's servers do not come and go.
+        if section and words[0] == "server" and len(words) > 2 and "@" not in words[2]:
             _add_server(parts, section, words)
             continue
         if words[0] in _STATIC:
@@ -120,9 +121,9 @@ def parse_state(text: str) -> dict[str, dict[str, Live]]:
         row = dict(zip(columns, line.split()))
         try:
             host = str(ipaddress.ip_address(row["srv_addr"]))
-            live = Live(format_address(host, int(row["srv_port"])), bool(int(row["srv_admin_state"]) & _FORCED))
-        except ValueError:  # a name or a socket: not one of ours
-            live = Live(row["srv_addr"], False)
+        except ValueError:  # a socket's
+            continue
+        live = Live(format_address(host, int(row["srv_port"])), bool(int(row["srv_admin_state"]) & _FORCED))
         found.setdefault(row["be_name"], {})[row["srv_name"]] = live
     return found
 

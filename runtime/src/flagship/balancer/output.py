@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from flagship.balancer.config import TemplateConfig
-from flagship.balancer.process import Balancer, BalancerError, NotRunningError
+from flagship.balancer.process import Balancer, BalancerError, NotRunningError, UnconfirmedError
 from flagship.balancer.render import Rendered
 
 log = logging.getLogger(__name__)
@@ -93,10 +93,9 @@ class Output:
                 return
         elif new.text != current:
             self._replace(new.text, checked=True)
-        self._balancer.reload()
         try:
-            self._balancer.confirm(new.digest, new.text)
-        except BalancerError:
+            self._balancer.reload_until_live(new.digest, new.text)
+        except UnconfirmedError:
             # It runs with the file before: should it start again, that is the one that works.
             if current is not None:
                 self._replace(current, checked=False)

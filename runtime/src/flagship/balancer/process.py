@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 
 # How long check, running and reload may take, in seconds.
 COMMAND_TIMEOUT = 30.0
-# How long a balancer that was told to read its file may take to show the file's digest.
-CONFIRM_TIMEOUT = 10.0
+# How long a balancer that was told to read its file may take to show the file's digest, each of three times.
+CONFIRM_TIMEOUT = 3.0
 # The same for a change through the runtime API, which is done when it is answered.
 RUNTIME_CONFIRM_TIMEOUT = 1.0
 
@@ -33,6 +33,10 @@ _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 class BalancerError(Exception):
     """The balancer refused a file, or did not come to run with it; the text is one sentence."""
+
+
+class UnconfirmedError(BalancerError):
+    """The balancer was told to read its file, and still runs with another one."""
 
 
 class NotRunningError(Exception):
@@ -67,15 +71,27 @@ class Balancer:
             return False
         return True
 
-    def confirm(self, digest: str, text: str, limit: float | None = None) -> None:
-        """Wait until the balancer runs with the file of that digest; raises BalancerError, NotRunningError."""
-        limit = CONFIRM_TIMEOUT if limit is None else limit
+    def reload_until_live(self, digest: str, text: str) -> None:
+        """Make the balancer read its file and wait until it shows that; raises BalancerError, NotRunningError."""
+        for last in (False, False, True):
+            self.reload()
+            try:
+                self.confirm(digest, text, CONFIRM_TIMEOUT)
+                return
+            except UnconfirmedError as error:
+                # HAProxy's master misses a signal that comes while it starts the worker of the reload before.
+                if last:
+                    raise
+                log.info("The reload is repeated: %s", error)
+
+    def confirm(self, digest: str, text: str, limit: float) -> None:
+        """Wait until the balancer runs with the file of that digest; raises UnconfirmedError, NotRunningError."""
         deadline = time.monotonic() + limit
         pause = 0.01
         while problem := self._unconfirmed(digest, text):
             if time.monotonic() >= deadline:
                 self._ask_whether_running()
-                raise BalancerError(f"the balancer does not run with the new file after {limit:g} s: {problem}.")
+                raise UnconfirmedError(f"the balancer does not run with the new file after {limit:g} s: {problem}.")
             time.sleep(pause)
             pause = min(0.2, pause * 1.5)
 
