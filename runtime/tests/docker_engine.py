@@ -81,18 +81,25 @@ class Proxy:
         self.url = f"unix://{self.path}"
         self._listener: socket.socket | None = None
         self._open: set[socket.socket] = set()
+        self._flowing = threading.Event()
 
     def start(self) -> None:
+        self._flowing.set()
         self._listener = listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(self.path))
         listener.listen()
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
+
+    def freeze(self) -> None:
+        """Pass nothing on any more, as an engine that hangs; until cut()."""
+        self._flowing.clear()
 
     def cut(self) -> None:
         if self._listener is not None:
             self._listener.shutdown(socket.SHUT_RDWR)
             self._listener.close()
             self._listener = None
+        self._flowing.set()
         self.path.unlink(missing_ok=True)
         for connection in list(self._open):
             with contextlib.suppress(OSError):
@@ -113,6 +120,7 @@ class Proxy:
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while part := source.recv(65536):
+                self._flowing.wait()
                 sink.sendall(part)
             sink.shutdown(socket.SHUT_WR)
         self._open.discard(source)

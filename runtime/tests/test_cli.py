@@ -90,3 +90,18 @@ def test_unreadable_certificate_is_named() -> None:
     assert result.stderr == (
         "flagship announce: the etcd ca_cert /nonexistent/ca.pem cannot be read: No such file or directory.\n"
     )
+
+
+def test_a_signal_is_obeyed_whatever_it_interrupts() -> None:
+    """The old handler waited for a lock that the interrupted wait() may hold."""
+    program = """
+import os, signal, threading
+from flagship.daemon import stop_on_signals
+stop = stop_on_signals()
+threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+while not stop.wait(0): pass
+"""
+    for _attempt in range(10):
+        subprocess.run(
+            [sys.executable, "-c", program], check=True, env={**os.environ, "PYTHONPATH": str(SOURCE)}, timeout=10
+        )

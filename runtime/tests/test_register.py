@@ -332,6 +332,18 @@ def test_containers_stay_listed_while_the_engine_is_away_and_as_long_as_they_liv
     assert site.keys()[WEB] == before
 
 
+def test_a_container_that_dies_while_the_engine_hangs_is_not_listed(
+    register: Start, containers: Containers, site: Site
+) -> None:
+    containers.start("web", *OPTIONS)
+    containers.start("dying", *OPTIONS)
+    node = register("--internal")
+    site.wait_names(WEB, "web/node1:dying:80")
+    node.proxy.freeze()
+    docker("kill", containers.name("dying"))
+    site.wait_names(WEB, limit=2)
+
+
 def test_a_container_is_withdrawn_before_it_stops(register: Start, containers: Containers, site: Site) -> None:
     name = containers.name("web")
     identity = containers.start("web", *OPTIONS)

@@ -30,8 +30,9 @@ from flagship.settings import Settings, parse_duration
 
 log = logging.getLogger(__name__)
 
-# How often orders are looked for, and, while the engine is away, whether its containers still run; in seconds.
+# How often orders are looked for, and how often the kernel is asked whether containers live, in seconds.
 _TICK = 0.25
+_PULSE = 1.0
 # Between two comparisons with everything that etcd and the engine have, in seconds.
 _RESYNC = 30.0
 # A container that was told to stop and goes on for so long, in seconds, is listed again.
@@ -91,6 +92,7 @@ class Register:
         self._containers: dict[str, Container] | None = None
         self._births: dict[str, str] = {}
         self._lost_at: float | None = None
+        self._pulse_at = 0.0
         # Containers that were told to stop, and until when that counts.
         self._killed: dict[str, float] = {}
         # What etcd has below the prefix, as far as it is known, and what it was made to agree with, and when.
@@ -209,10 +211,12 @@ class Register:
                 self._orders.put(identity, Order(order.started, "removed" if identity in listed else "unlisted"))
 
     def _drop_dead(self) -> None:
-        """While the engine cannot be asked, the kernel can: a container whose first process is gone has ended."""
-        if self._lost_at is None or self._containers is None:
+        """A container whose first process is gone has ended; the kernel says so also while the engine says nothing."""
+        now = time.monotonic()
+        if self._containers is None or now < self._pulse_at:
             return
-        blind = time.monotonic() > self._lost_at + self._ttl
+        self._pulse_at = now + _PULSE
+        blind = self._lost_at is not None and now > self._lost_at + self._ttl
         for identity, container in list(self._containers.items()):
             born = self._births[identity]
             # Without a birth its processes cannot be seen from here: it is believed for a while.
