@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -226,13 +227,24 @@ class Announce:
             "FLAGSHIP_ETCD_ENDPOINTS": ",".join(server.endpoints),
             "FLAGSHIP_ETCD_TIMEOUT": "1",
         }
-        self.process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        self._log = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(command, env=environment, stderr=self._log)
+
+    @property
+    def said(self) -> str:
+        """What it has said so far."""
+        return os.pread(self._log.fileno(), 1 << 20, 0).decode()
 
     def stop(self) -> str:
         """SIGTERM; returns what it said."""
         self.process.send_signal(signal.SIGTERM)
-        _output, said = self.process.communicate(timeout=20)
-        return str(said)
+        self.process.wait(20)
+        return self.said
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(10)
+        self._log.close()
 
 
 Start = Callable[..., Announce]
@@ -249,8 +261,7 @@ def announce(etcd_server: EtcdServer, prefix: str, website: Website) -> Iterator
 
     yield start
     for announcer in started:
-        announcer.process.kill()
-        announcer.process.communicate(timeout=10)
+        announcer.kill()
 
 
 def test_key_follows_the_check_and_goes_on_sigterm(announce: Start, website: Website, etcd_client: Client) -> None:
@@ -314,8 +325,7 @@ def test_a_node_that_freezes_together_with_the_leader_of_etcd_is_out_in_time(
             announcer.process.send_signal(signal.SIGCONT)
             wait_for(lambda: client.get(announcer.key), 10, "the key when the node is back")
         finally:
-            announcer.process.kill()
-            announcer.process.communicate(timeout=10)
+            announcer.kill()
 
 
 def test_it_needs_little(announce: Start, etcd_client: Client) -> None:
@@ -353,16 +363,15 @@ def test_a_key_of_the_same_name_elsewhere_is_respected(
     lease = etcd_client.grant(60)
     etcd_client.put(f"{prefix}website/nginx@1", b"10.9.9.9:80", lease)
     announcer = announce()
-    time.sleep(1.0)
+    wait_for(lambda: "belongs to b'10.9.9.9:80'" in announcer.said, what="the complaint")
     key = etcd_client.get(announcer.key)
     assert key is not None and key.value == b"10.9.9.9:80"
     etcd_client.revoke(lease)
     wait_for(lambda: etcd_client.get(announcer.key), what="the key, once it is free")
     etcd_client.put(announcer.key, b"10.9.9.9:80", lease := etcd_client.grant(60))
-    said = announcer.stop()
+    announcer.stop()
     key = etcd_client.get(announcer.key)
     assert key is not None and key.value == b"10.9.9.9:80", "a stopping announcer removed another one's key"
-    assert "belongs to b'10.9.9.9:80'" in said
     etcd_client.revoke(lease)
 
 
