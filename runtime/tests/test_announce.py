@@ -227,7 +227,7 @@ class Announce:
             "FLAGSHIP_ETCD_ENDPOINTS": ",".join(server.endpoints),
             "FLAGSHIP_ETCD_TIMEOUT": "1",
         }
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (kill() closes it)
         self.process = subprocess.Popen(command, env=environment, stderr=self._log)
 
     @property
