@@ -11,6 +11,7 @@ and then there is a reload instead.
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import re
 import socket
 from collections.abc import Iterable, Mapping
@@ -74,19 +75,18 @@ def split(text: str, digest: str) -> Configuration:
             continue
         if not line[0].isspace():
             section = words[1] if words[0] in ("backend", "listen") and len(words) > 1 else ""
+        server = list(itertools.takewhile(lambda word: not word.startswith("#"), words))
         # A socket's servers do not come and go.
-        if section and words[0] == "server" and len(words) > 2 and "@" not in words[2]:
-            _add_server(parts, section, words)
+        if section and words[0] == "server" and len(server) > 2 and "@" not in server[2]:
+            _add_server(parts, section, *server[1:])
             continue
         if words[0] in _STATIC:
             parts.static = f"{words[0]} is used"
-        parts.skeleton.append(" ".join(words).replace(digest, "") if digest else " ".join(words))
+        parts.skeleton.append(line.strip().replace(digest, "") if digest else line.strip())
     return Configuration(tuple(parts.skeleton), parts.servers, parts.static)
 
 
-def _add_server(parts: _Parts, backend: str, words: list[str]) -> None:
-    comment = next((place for place, word in enumerate(words) if word.startswith("#")), len(words))
-    name, address, *options = [*words[1:comment], "", ""][: max(2, comment - 1)]
+def _add_server(parts: _Parts, backend: str, name: str, address: str, *options: str) -> None:
     try:
         address = format_address(*parse_address(address))
     except ValueError as error:
