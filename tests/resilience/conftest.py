@@ -36,7 +36,6 @@ def lab() -> Iterator[Lab]:
 def stacks(lab: Lab) -> Iterator[list[Stack]]:
     """The sites of the lab."""
     found = stacks_of(lab)
-    assert found, "the lab has no balancer"
     yield found
     for stack in found:
         stack.close()

@@ -25,7 +25,8 @@ import json, os, re, socket, sys, threading, time
 
 def nginx(place):
     with open(place) as file:
-        return re.findall(r"^\s*server\s+([\d.]+:\d+)", file.read(), re.M)
+        # Each server is there a second time, for the last try, without its key.
+        return re.findall(r"^\s*server ([\d.]+:\d+) .*# /", file.read(), re.M)
 
 def haproxy(place):
     with socket.socket(socket.AF_UNIX) as connection:
@@ -107,7 +108,7 @@ class Stack:
         self._looks: dict[Node, Balancer] = {}
         self._place = {
             "nginx": "/var/lib/flagship/nginx-lb/nginx.conf",
-            "haproxy": "/run/flagship/haproxy/haproxy.sock",
+            "haproxy": "/run/flagship/haproxy/admin.sock",
         }[name]
 
     @property
@@ -200,6 +201,5 @@ class Stack:
 def stacks_of(lab: Lab) -> list[Stack]:
     """The sites of the lab, with the variables that the scenario has made them with."""
     plays = yaml.safe_load(CONVERGE.read_text())
-    wanted = [play.get("vars", {}) for play in plays if "ansible.builtin.import_playbook" in play]
-    made = [Stack(lab, variables.get("site_stack", "nginx"), variables) for variables in wanted]
-    return [stack for stack in made if stack.balancer_nodes()]
+    variables = {play["vars"]["site_stack"]: play["vars"] for play in plays}
+    return [Stack(lab, name, variables[name]) for name in sorted(variables, reverse=True)]
