@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from lab import LIMIT, Node, wait_for
+from lab import Node, wait_for
 from stacks import Stack
 
 from bench.load import Failure, Load
@@ -88,9 +88,9 @@ class Event:
         if taken > limit:
             self.problem(f"{stack.title}: {address} left the last balancer after {taken:.2f} s, not {limit:g} s")
 
-    def whole(self, limit: float = LIMIT) -> None:
+    def settle(self) -> None:
         for stack in self.stacks:
-            wait_for(stack.whole, f"all of {stack.title}", limit)
+            stack.settle()
 
     def judge(self, stack: Stack, load: Load) -> str:
         """The cell of the site's load; what is wrong with it becomes a problem."""
@@ -120,7 +120,7 @@ def span(failures: Iterable[Failure]) -> float:
 def under_load(name: str, stacks: Sequence[Stack]) -> Iterator[Event]:
     """Load all sites, whole before and after; then a row is added, and the demands are checked."""
     for stack in stacks:
-        wait_for(stack.whole, f"all of {stack.title} before the event")
+        stack.settle()
     event = Event(stacks)
     loads: dict[Stack, Load] = {}
     aborted = True
@@ -130,7 +130,7 @@ def under_load(name: str, stacks: Sequence[Stack]) -> Iterator[Event]:
                 loads[stack] = running.enter_context(Load(stack.url))
             time.sleep(LEAD)
             yield event
-            event.whole()
+            event.settle()
             time.sleep(LEAD)
             aborted = False
     finally:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -25,15 +26,43 @@ docker ps --quiet --no-trunc | sort |
 xargs --no-run-if-empty docker inspect --format '{{{{.Id}}}} {{{{.Name}}}} {{{{.State.StartedAt}}}}'
 """
 
+_ASK = "curl -sf --max-time 5 --unix-socket /run/fleet.sock http://fleet/fleet/v1"
+_SHOW = f"systemctl show --property=Id,ActiveState -- {_UNITS}"
+_VIEW = f"""
+{_SHOW}
+echo; echo ---; {_ASK}/machines
+echo; echo ---; {_ASK}/state
+true
+"""
+
 Running = dict[str, str]
+States = dict[tuple[str, str], str]
 
 
-def wait_for(condition: Callable[[], object], what: str, limit: float = LIMIT) -> None:
+@dataclass(frozen=True)
+class View:
+    """One node's active units, and from its API the number of machines, and the active state by (unit, machine)."""
+
+    active: set[str]
+    machines: int
+    states: States
+
+
+def _active(show: str) -> set[str]:
+    blocks = [dict(line.partition("=")[::2] for line in block.splitlines()) for block in show.split("\n\n")]
+    return {block["Id"] for block in blocks if block.get("ActiveState") == "active"}
+
+
+def _states(answer: dict[str, Any]) -> States:
+    return {(s["name"], s["machineID"]): s["systemdActiveState"] for s in answer.get("states", [])}
+
+
+def wait_for(condition: Callable[[], object], what: str, limit: float = LIMIT, every: float = 0.2) -> None:
     """Wait until `condition()` is true; fails the test after *limit* seconds."""
     deadline = time.monotonic() + limit
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not come true within {limit:g} s"
-        time.sleep(0.2)
+        time.sleep(every)
 
 
 class Node:
@@ -51,7 +80,7 @@ class Node:
         assert not check or answer.returncode == 0, f"{command} on {self.name}: {answer.stderr.strip()}"
         return answer.stdout.strip()
 
-    @property
+    @cached_property
     def machine_id(self) -> str:
         return self.run("cat", "/etc/machine-id")
 
@@ -65,9 +94,16 @@ class Node:
         return self.run("sh", "-c", _RUNNING)
 
     def active_units(self) -> set[str]:
-        show = self.run("sh", "-c", f"systemctl show --property=Id,ActiveState -- {_UNITS}")
-        blocks = [dict(line.partition("=")[::2] for line in block.splitlines()) for block in show.split("\n\n")]
-        return {block["Id"] for block in blocks if block.get("ActiveState") == "active"}
+        return _active(self.run("sh", "-c", _SHOW))
+
+    def view(self) -> View:
+        """What runs here, and what the API here says, in one call: each costs more than all that it asks."""
+        show, machines, states = self.run("sh", "-c", _VIEW).split("\n---\n")
+        return View(
+            _active(show),
+            len(json.loads(machines or "{}").get("machines", [])),
+            _states(json.loads(states or "{}")),
+        )
 
     def api(self, method: str, path: str, body: Any = None) -> Any:
         """The API's answer, None for an empty one or none at all."""
@@ -183,22 +219,28 @@ class Lab:
     def running(self) -> Running:
         return {node.name: node.running() for node in self.nodes}
 
-    def states(self, asked: Node | None = None) -> dict[tuple[str, str], str]:
+    def states(self, asked: Node | None = None) -> States:
         """The active state by (unit, machine), as the API has it; nothing when it does not answer."""
-        answer = (asked or self.nodes[0]).api("GET", "state")
-        return {(s["name"], s["machineID"]): s["systemdActiveState"] for s in (answer or {}).get("states", [])}
+        return _states((asked or self.nodes[0]).api("GET", "state") or {})
+
+    def places(self, asked: Node | None = None) -> dict[str, list[Node]]:
+        """Where each unit is active, as the API has it."""
+        nodes = {node.machine_id: node for node in self.nodes}
+        found: dict[str, list[Node]] = {}
+        for (unit, machine), state in self.states(asked).items():
+            if state == "active" and machine in nodes:
+                found.setdefault(unit, []).append(nodes[machine])
+        return found
 
     def whole(self, nodes: Sequence[Node] = ()) -> bool:
         """Whether every node's API answers, sees all nodes, and all units as active just where they run."""
-        actual = {(unit, node.machine_id): "active" for node in self.nodes for unit in node.active_units()}
-        return all(
-            len((node.api("GET", "machines") or {}).get("machines", [])) == len(self.nodes)
-            and self.states(node) == actual
-            for node in nodes or self.nodes
-        )
+        views = {node: node.view() for node in self.nodes}
+        actual = {(unit, node.machine_id): "active" for node, view in views.items() for unit in view.active}
+        asked = [views[node] for node in nodes or self.nodes]
+        return all(view.machines == len(self.nodes) and view.states == actual for view in asked)
 
     def settle(self, limit: float = LIMIT) -> None:
-        wait_for(self.whole, "a whole fleet", limit)
+        wait_for(self.whole, "a whole fleet", limit, every=0.5)
 
     def stays(self, before: Running, seconds: float) -> None:
         stays(self.nodes, before, seconds)

@@ -9,12 +9,12 @@ import json
 import re
 import subprocess
 import threading
-from collections.abc import Collection
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from lab import Lab, Node, wait_for
+from lab import LIMIT, Lab, Node, wait_for
 
 ROOT = Path(__file__).parents[2]
 CONVERGE = ROOT / "molecule/resilience/converge.yml"
@@ -35,8 +35,8 @@ def haproxy(place):
         connection.sendall(b"show servers state\n")
         lines = b"".join(iter(lambda: connection.recv(65536), b"")).decode().splitlines()
     servers = [line.split() for line in lines[2:] if line]
-    # srv_op_state 0 is stopped (also by a failed check), any srv_admin_state is maintenance or drain.
-    return [row[4] + ":" + row[18] for row in servers if row[5] != "0" and row[6] == "0"]
+    # srv_addr - is a server inside HAProxy, srv_op_state 0 stopped (also by a check), any srv_admin_state maintenance.
+    return [row[4] + ":" + row[18] for row in servers if row[4] != "-" and row[5] != "0" and row[6] == "0"]
 
 threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
 look, before = {"nginx": nginx, "haproxy": haproxy}[sys.argv[1]], ()
@@ -115,10 +115,13 @@ class Stack:
     def pair(self) -> bool:
         return int(self.variables.get("load_balancer_instances", 1)) > 1
 
-    def balancer_nodes(self, nodes: Collection[Node] = ()) -> list[Node]:
-        """The nodes, of all or of those, on which a balancer runs."""
+    def balancer_nodes(self) -> list[Node]:
+        """The nodes on which a balancer runs."""
         name = re.compile(rf"{self.unit}(@\d+)?\.service")
-        return [node for node in nodes or self.lab.nodes if any(map(name.fullmatch, node.active_units()))]
+        return sorted(
+            {node for unit, nodes in self.lab.places().items() if name.fullmatch(unit) for node in nodes},
+            key=lambda node: node.name,
+        )
 
     def active(self) -> Node:
         """The node that requests come to."""
@@ -156,35 +159,44 @@ class Stack:
 
     def web_units(self) -> dict[str, int]:
         """The numbers of the web servers that shall run, by unit."""
-        found = {unit: re.fullmatch(rf"{self.web}@(\d+)\.service", unit) for unit in self.lab.units()}
-        return {unit: int(match.group(1)) for unit, match in found.items() if match}
+        return self._numbers(self.lab.units())
+
+    def web_places(self) -> dict[str, list[Node]]:
+        """Where the web servers run, by unit."""
+        places = self.lab.places()
+        return {unit: places[unit] for unit in self._numbers(places)}
 
     def web_on(self, node: Node) -> dict[str, int]:
         """The web servers that run on the node."""
-        active = node.active_units()
-        return {unit: number for unit, number in self.web_units().items() if unit in active}
+        return self._numbers([unit for unit, nodes in self.web_places().items() if node in nodes])
+
+    def _numbers(self, units: Iterable[str]) -> dict[str, int]:
+        found = {unit: re.fullmatch(rf"{self.web}@(\d+)\.service", unit) for unit in units}
+        return {unit: int(match.group(1)) for unit, match in found.items() if match}
 
     def keys(self) -> dict[str, str]:
         """What etcd has of the site's servers: address by instance."""
         lines = self.lab.members[0].etcdctl("get", "--prefix", self.prefix).split()
         return {key.removeprefix(self.prefix): value for key, value in zip(lines[::2], lines[1::2], strict=True)}
 
-    def address_of(self, number: int) -> str | None:
-        """The key's value of that web server, None without a key."""
+    def address_of(self, number: int, keys: Mapping[str, str] | None = None) -> str | None:
+        """The value of that web server's key, of those or of what etcd has now; None without a key."""
         name = re.compile(rf"nginx@{number}" if self.name == "nginx" else rf"[^:]+:dumbserve{number}:\d+")
-        return next((value for key, value in self.keys().items() if name.fullmatch(key)), None)
+        return next((value for key, value in (keys or self.keys()).items() if name.fullmatch(key)), None)
 
     def whole(self) -> bool:
         """Whether all web servers run and have keys, and just these are in use by all balancers."""
-        numbers = self.web_units().values()
-        wanted = sorted(self.address_of(number) or "" for number in numbers)
-        nodes = self.balancer_nodes()
+        units, keys, nodes = self.web_units(), self.keys(), self.balancer_nodes()
+        wanted = sorted(self.address_of(number, keys) or "" for number in units.values())
         return (
-            sum(len(self.web_on(node)) for node in self.lab.nodes) == len(numbers)
-            and sorted(self.keys().values()) == wanted
+            {unit: len(places) for unit, places in self.web_places().items()} == dict.fromkeys(units, 1)
+            and sorted(keys.values()) == wanted
             and len(nodes) == int(self.variables.get("load_balancer_instances", 1))
             and all(sorted(self.look(node).backends or []) == wanted for node in nodes)
         )
+
+    def settle(self, limit: float = LIMIT) -> None:
+        wait_for(self.whole, f"all of {self.title}", limit, every=0.5)
 
     def playbook(self, name: str, **variables: Any) -> str:
         """Run a playbook of the collection for this site; what it printed."""

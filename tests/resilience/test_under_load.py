@@ -43,7 +43,7 @@ def test_the_site_is_scaled_out_and_back(lab: Lab, stacks: list[Stack], soak: bo
             event.phase(f"{stack.title} is scaled")
             for count in [most, fewest] * times + [usual]:
                 stack.playbook("scale", web_instances=count, web_image=_image(stack))
-                wait_for(stack.whole, f"{count} web servers of {stack.title}")
+                stack.settle()
                 assert len(stack.web_units()) == count
             event.remark(stack, f"{fewest} to {most} web servers")
 
@@ -199,7 +199,7 @@ def _runs_nowhere(lab: Lab, unit: str) -> bool:
 
 
 def _runs_on(lab: Lab, unit: str) -> list[Node]:
-    return [node for node in lab.nodes if unit in node.active_units()]
+    return lab.places().get(unit, [])
 
 
 def _image(stack: Stack) -> str:
@@ -246,17 +246,18 @@ def _lose(lab: Lab, event: Event, lost: Node, how: str, length: float, struck: S
             assert address is not None
             event.out(stack, address, TTL + 1, lost)
         for stack, unit in movable:
-            wait_for(partial(_started, others, unit), f"{unit} elsewhere", TTL + 10)
-            event.remark(stack, f"runs elsewhere after {_started(others, unit) - event.began:.1f} s")
+            wait_for(partial(_started, lab, others, unit), f"{unit} elsewhere", TTL + 10)
+            event.remark(stack, f"runs elsewhere after {_started(lab, others, unit) - event.began:.1f} s")
         _sleep_until(event.began + length)
         event.phase(f"end of the {how}", struck)
     lab.settle()
-    event.whole()
+    event.settle()
 
 
-def _started(nodes: list[Node], unit: str) -> float:
+def _started(lab: Lab, nodes: list[Node], unit: str) -> float:
     """When the unit started on one of those nodes, 0 if it is active on none."""
-    return max([node.started([unit])[unit] for node in nodes if unit in node.active_units()], default=0.0)
+    found = [node for node in lab.places(nodes[0]).get(unit, []) if node in nodes]
+    return max([node.started([unit])[unit] for node in found], default=0.0)
 
 
 def _sleep_until(moment: float) -> None:
@@ -264,7 +265,8 @@ def _sleep_until(moment: float) -> None:
 
 
 def _watch_unit(stack: Stack, node: Node) -> str:
-    return next(unit for unit in node.active_units() if re.fullmatch(rf"{stack.watch}(@\d+)?\.service", unit))
+    name = re.compile(rf"{stack.watch}(@\d+)?\.service")
+    return next(filter(name.fullmatch, node.active_units()))
 
 
 @contextmanager
