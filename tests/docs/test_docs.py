@@ -30,8 +30,8 @@ def test_readme_names_all_modules_roles_and_no_others() -> None:
 
 def test_readme_names_playbooks_that_exist() -> None:
     text = (ROOT / "README.md").read_text()
-    playbooks = r"flagship\.coreos\.(site|provision|deploy|verify|teardown|scale|rolling_update|lab_up|lab_down)\b"
-    for name in set(re.findall(playbooks, text)):
+    names = "site|provision|user_data|deploy|verify|teardown|scale|rolling_update|lab_up|lab_down"
+    for name in set(re.findall(rf"flagship\.coreos\.({names})\b", text)):
         assert (ROOT / "playbooks" / f"{name}.yml").is_file(), name
 
 
