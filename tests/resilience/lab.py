@@ -30,9 +30,9 @@ _ASK = "curl -sf --max-time 5 --unix-socket /run/fleet.sock http://fleet/fleet/v
 _SHOW = f"systemctl show --property=Id,ActiveState -- {_UNITS}"
 _VIEW = f"""
 {_SHOW}
-echo; echo ---; {_ASK}/machines
-echo; echo ---; {_ASK}/state
-true
+echo ---; {_ASK}/machines
+echo ---; {_ASK}/state
+echo
 """
 
 Running = dict[str, str]
@@ -98,7 +98,7 @@ class Node:
 
     def view(self) -> View:
         """What runs here, and what the API here says, in one call: each costs more than all that it asks."""
-        show, machines, states = self.run("sh", "-c", _VIEW).split("\n---\n")
+        show, machines, states = self.run("sh", "-c", _VIEW).split("---\n")
         return View(
             _active(show),
             len(json.loads(machines or "{}").get("machines", [])),
@@ -175,15 +175,23 @@ class Node:
 
     @contextmanager
     def without_network(self) -> Iterator[None]:
-        attached = subprocess.check_output(
-            ["docker", "inspect", "--format={{json .NetworkSettings.Networks}}", self.name], text=True, timeout=30
-        )
-        ((network, settings),) = json.loads(attached).items()
-        _docker("network", "disconnect", network, self.name)
+        """Take the node off the lab's bridge, as a switch that dies: its interface stays, also up."""
+        peer = self.run("cat", "/sys/class/net/eth0/iflink")
+        name, bridge = self._on_host(
+            f"ip -o link | sed -n 's/^{peer}: \\([^@:]*\\).* master \\([^ ]*\\) .*/\\1 \\2/p'"
+        ).split()
+        self._on_host(f"ip link set dev {name} nomaster")
         try:
             yield
         finally:
-            _docker("network", "connect", f"--ip={settings['IPAMConfig']['IPv4Address']}", network, self.name)
+            self._on_host(f"ip link set dev {name} master {bridge}")
+
+    def _on_host(self, script: str) -> str:
+        """What the script prints in the network of the engine's machine."""
+        options = ["--rm", "--network=host", "--cap-add=NET_ADMIN", "--entrypoint=/bin/sh"]
+        return _docker(
+            "run", *options, _docker("inspect", "--format={{.Config.Image}}", self.name).strip(), "-c", script
+        )
 
 
 def _docker(*arguments: str) -> str:
@@ -250,7 +258,7 @@ class Lab:
 
     def units(self) -> dict[str, dict[str, Any]]:
         """All units of the fleet by name."""
-        return {unit["name"]: unit for unit in self.members[0].api("GET", "units")["units"]}
+        return {unit["name"]: unit for unit in (self.members[0].api("GET", "units") or {}).get("units", [])}
 
     @contextmanager
     def asked(self) -> Iterator[None]:

@@ -42,7 +42,7 @@ def test_the_site_is_scaled_out_and_back(lab: Lab, stacks: list[Stack], soak: bo
             fewest, most = (1, len(lab.nodes) - len(stack.balancer_nodes())) if stack.name == "nginx" else (2, 6)
             event.phase(f"{stack.title} is scaled")
             for count in [most, fewest] * times + [usual]:
-                stack.playbook("scale", web_instances=count, web_image=_image(stack))
+                stack.playbook("scale", web_instances=count)
                 stack.settle()
                 assert len(stack.web_units()) == count
             event.remark(stack, f"{fewest} to {most} web servers")
@@ -214,6 +214,8 @@ def _web_nodes(lab: Lab, stacks: list[Stack]) -> list[Node]:
 
     None of them is etcd's leader: a lease lasts longer by the time that finding the next leader takes.
     """
+    for stack in stacks:
+        assert len({node for nodes in stack.web_places().values() for node in nodes}) > 1, f"{stack.title} has one node"
     active = {stack.active() for stack in stacks}
     nodes = [node for node in lab.nodes if node not in active]
     webs = {node: {stack.name for stack in stacks if stack.web_on(node)} for node in nodes}
