@@ -32,7 +32,7 @@ _VIEW = f"""
 {_SHOW}
 echo ---; {_ASK}/machines
 echo ---; {_ASK}/state
-echo
+echo ---; echo end
 """
 
 Running = dict[str, str]
@@ -98,7 +98,7 @@ class Node:
 
     def view(self) -> View:
         """What runs here, and what the API here says, in one call: each costs more than all that it asks."""
-        show, machines, states = self.run("sh", "-c", _VIEW).split("---\n")
+        show, machines, states, _end = self.run("sh", "-c", _VIEW).split("---\n")
         return View(
             _active(show),
             len(json.loads(machines or "{}").get("machines", [])),

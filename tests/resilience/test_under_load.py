@@ -252,6 +252,7 @@ def _lose(lab: Lab, event: Event, lost: Node, how: str, length: float, struck: S
             event.remark(stack, f"runs elsewhere after {_started(lab, others, unit) - event.began:.1f} s")
         _sleep_until(event.began + length)
         event.phase(f"end of the {how}", struck)
+    wait_for(lab.etcd_healthy, "a healthy etcd")
     lab.settle()
     event.settle()
 
