@@ -57,7 +57,11 @@ class Event:
         self.problems: list[str] = []
         self._phases = [Phase("before", 0.0)]
         self._remarks: dict[Stack, list[str]] = defaultdict(list)
-        self._looks = {stack: [stack.look(node) for node in stack.balancer_nodes()] for stack in stacks}
+        self.look()
+
+    def look(self) -> None:
+        """Look at the balancers where they are now: after a fault, they may be elsewhere."""
+        self._looks = {stack: [stack.look(node) for node in stack.balancer_nodes()] for stack in self.stacks}
 
     def phase(self, name: str, tolerated: Sequence[Stack] = ()) -> None:
         """From now on this happens; requests of the tolerated sites may fail within one second."""
