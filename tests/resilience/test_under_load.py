@@ -77,8 +77,6 @@ def test_a_web_container_is_killed(stacks: list[Stack], lab: Lab) -> None:
 
 def test_a_web_node_freezes(lab: Lab, stacks: list[Stack], soak: bool) -> None:
     length = 60 if soak else 20
-    for stack in stacks:
-        _spread(stack)
     with under_load(f"web node freezes (`docker pause`) for {length} s", stacks) as event:
         for lost in _web_nodes(lab, stacks):
             _lose(lab, event, lost, "freeze", length)
@@ -86,8 +84,6 @@ def test_a_web_node_freezes(lab: Lab, stacks: list[Stack], soak: bool) -> None:
 
 def test_a_web_node_vanishes(lab: Lab, stacks: list[Stack], soak: bool) -> None:
     length = 45 if soak else 15
-    for stack in stacks:
-        _spread(stack)
     with under_load(f"web node vanishes (network cut) for {length} s", stacks) as event:
         for lost in _web_nodes(lab, stacks):
             _lose(lab, event, lost, "cut", length)
@@ -111,8 +107,6 @@ def test_the_node_of_the_active_balancer_is_lost(lab: Lab, stacks: list[Stack], 
     pairs = [stack for stack in stacks if stack.pair]
     if not pairs:
         pytest.skip("there is one balancer only")
-    for stack in stacks:
-        _spread(stack)
     with under_load("the active balancer's node vanishes, and freezes", stacks) as event:
         for how, length in (("cut", 45 if soak else 15), ("freeze", 60 if soak else 20)):
             done: set[Stack] = set()
@@ -198,15 +192,6 @@ def test_keys_change_five_hundred_times(lab: Lab, stacks: list[Stack]) -> None:
 def _some_web(stack: Stack) -> list[tuple[str, int]]:
     """The web server with the lowest number, as a list of one."""
     return sorted(stack.web_units().items(), key=lambda item: item[1])[:1]
-
-
-def _spread(stack: Stack) -> None:
-    """Have the web servers on several nodes; where earlier faults have brought them onto one, none would be left."""
-    number = len(stack.web_units())
-    if len({node for nodes in stack.web_places().values() for node in nodes}) == 1:
-        for count in (1, number):
-            stack.playbook("scale", web_instances=count)
-        stack.settle()
 
 
 def _runs_nowhere(lab: Lab, unit: str) -> bool:
