@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import socket
 import threading
 import time
@@ -148,7 +149,7 @@ def test_a_person_gets_a_table_and_an_exit_code(capsys: pytest.CaptureFixture[st
     assert "20 requests in 0.5 s, 0 failed" in (shown := capsys.readouterr().out)
     assert "20  mine" in shown
     assert main([url, "--rate", "40", "--seconds", "0.5"]) == 1
-    assert "20     0.00 s     0.48 s  Connection refused" in capsys.readouterr().out
+    assert re.search(r" 20     0\.0\d s     0\.[45]\d s  Connection refused", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(
