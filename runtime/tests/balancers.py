@@ -175,7 +175,7 @@ class Haproxy(BalancerProcess):
         with (self.directory / "haproxy.log").open("ab") as log:
             self._process = subprocess.Popen(["haproxy", "-W", "-f", str(self.destination)], stdout=log, stderr=log)
         (self.directory / "haproxy.pid").write_text(str(self._process.pid))
-        wait_for(lambda: self._answers(), what="an answer on HAProxy's socket")
+        wait_for(self._answers, what="an answer on HAProxy's socket")
 
     def stop(self) -> None:
         """End master and workers at once."""

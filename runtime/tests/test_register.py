@@ -380,7 +380,7 @@ def test_a_withdrawal_never_holds_up_a_stop(
         return str(said)
 
     assert withdraw("nonexistent") == ""
-    wait_for(lambda: (node.orders / "lock").exists())
+    wait_for((node.orders / "lock").exists)
     assert withdraw(name) == ""
     node.kill()
     assert "no `flagship register` runs here" in withdraw(name)

@@ -116,7 +116,7 @@ def test_several_templates_in_one_process(site: Site, etcd_server: EtcdServer, e
     try:
         site.template.write_text("{% broken")
         site.put(etcd_client, "nginx@1", "127.0.0.1:1")
-        wait_for(lambda: second.servers(), what="the backend in HAProxy, whatever the other template is like")
+        wait_for(second.servers, what="the backend in HAProxy, whatever the other template is like")
         status = json.loads((site.directory / "status" / "haproxy.json").read_text())
         assert status["error"] == ""
         wait_for(lambda: "line 1" in str(site.status()["error"]), what="the other template's error")
