@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 TTL = 10.0  # fleet_agent_ttl's default, in seconds
@@ -79,6 +80,10 @@ class Node:
         )  # fmt: skip
         assert not check or answer.returncode == 0, f"{command} on {self.name}: {answer.stderr.strip()}"
         return answer.stdout.strip()
+
+    def copy(self, file: Path, destination: str) -> None:
+        """Copy a file there, to no tmpfs: Docker does not see those."""
+        _docker("cp", str(file), f"{self.name}:{destination}")
 
     @cached_property
     def machine_id(self) -> str:
