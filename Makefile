@@ -65,12 +65,12 @@ test-matrix: ## the tests of modules and plugins on each ansible-core and Python
 	@scripts/test matrix
 
 .PHONY: soak
-soak: ## what must survive every fault of etcd, the network and the daemons, as long as the requirement says: half an hour
+soak: ## every fault of etcd, the network, the nodes and the balancers, as long as the requirement says: an hour
 	@$(STEP) "Set up the tools" scripts/setup --tests
 	@scripts/test soak
 
 .PHONY: bench
-bench: site ## measure the engine on three nodes and 500 simulated ones, and modules beside their peers; print a table
+bench: site ## measure the engine on three nodes and 500 simulated ones, the site, and modules beside their peers; print a table
 	@$(STEP) "Set up the tools" scripts/setup --tests
 	@PYTHONPATH=.:runtime/src:runtime/tests python3 -m bench $(INVENTORY)
 

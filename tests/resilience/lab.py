@@ -220,7 +220,7 @@ class Lab:
 
     def __init__(self, name: str) -> None:
         names = _docker("ps", f"--filter=label=flagship.lab={name}", "--format={{.Names}}").split()
-        assert names, f"the lab {name} does not run: molecule converge --scenario-name resilience"
+        assert names, f"the lab {name} does not run: see docs/resilience.md"
         self.name = name
         self.nodes = [Node(name) for name in sorted(names)]
 
@@ -292,16 +292,6 @@ class Lab:
                 if status["leader"] == status["header"]["member_id"]:
                     return node
         return None
-
-    def lead_elsewhere(self, *nodes: Node) -> None:
-        """Have etcd's leader on another node than those."""
-        leader = self.etcd_leader()
-        if leader not in nodes:
-            return
-        next_one = next(node for node in self.members if node not in nodes)
-        status = json.loads(next_one.etcdctl("endpoint", "status", "--write-out=json"))[0]["Status"]
-        leader.etcdctl("move-leader", f"{status['header']['member_id']:x}")
-        wait_for(lambda: self.etcd_leader() is next_one, "another leader of etcd")
 
     def etcd_healthy(self) -> bool:
         """Whether every member takes part."""

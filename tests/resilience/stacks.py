@@ -17,7 +17,7 @@ import yaml
 from lab import LIMIT, Lab, Node, wait_for
 
 ROOT = Path(__file__).parents[2]
-CONVERGE = ROOT / "molecule/resilience/converge.yml"
+CONVERGE = ROOT / "molecule/traffic/converge.yml"
 # What a balancer uses is read on its node by a program that stays there, and tells each change with its time: a
 # docker exec for each look would cost more than the site. time.monotonic is the same everywhere: nodes share a kernel.
 _LOOK = r"""

@@ -132,7 +132,7 @@ def test_every_node_has_a_subnet_of_its_own(members: list[Member]) -> None:
     subnets = [member.subnet for member in members]
     assert len(set(subnets)) == len(members)
     for member in members:
-        value = json.loads(member.node.etcdctl("get", "--print-value-only", member.lease))
+        value = json.loads(members[0].node.etcdctl("get", "--print-value-only", member.lease))
         assert value["PublicIP"] == member.node.address and value["PublicIPv6"] is None
         assert set(member.routes()) == set(subnets) - {member.subnet}
         assert member.address.rpartition(".")[0] == member.subnet.rpartition(".")[0], "Docker's bridge is elsewhere"
