@@ -17,7 +17,6 @@ import yaml
 from lab import LIMIT, Lab, Node, wait_for
 
 ROOT = Path(__file__).parents[2]
-CONVERGE = ROOT / "molecule/traffic/converge.yml"
 # What a balancer uses is read on its node by a program that stays there, and tells each change with its time: a
 # docker exec for each look would cost more than the site. time.monotonic is the same everywhere: nodes share a kernel.
 _LOOK = r"""
@@ -212,6 +211,7 @@ class Stack:
 
 def stacks_of(lab: Lab) -> list[Stack]:
     """The sites of the lab, with the variables that the scenario has made them with."""
-    plays = yaml.safe_load(CONVERGE.read_text())
-    variables = {play["vars"]["site_stack"]: play["vars"] for play in plays}
+    scenario = ROOT / "molecule" / lab.name.removeprefix("molecule-") / "converge.yml"
+    settings = [play.get("vars", {}) for play in yaml.safe_load(scenario.read_text())]
+    variables = {found.get("site_stack", "nginx"): found for found in settings}
     return [Stack(lab, name, variables[name]) for name in sorted(variables, reverse=True)]
