@@ -9,9 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from events import unfailing
 from lab import PREFIX, TTL, Lab, Node, Running, wait_for
-from stacks import Stack
 
 
 def test_the_leader_of_etcd_is_killed_again_and_again(lab: Lab, before: Running, soak: bool) -> None:
@@ -29,7 +27,7 @@ def test_the_leader_of_etcd_is_killed_again_and_again(lab: Lab, before: Running,
 def test_etcd_is_away(lab: Lab, before: Running, soak: bool) -> None:
     for outage in (60, 60, 60, 300) if soak else (2 * TTL,):
         with ExitStack() as stack:
-            for node in lab.members:
+            for node in lab.nodes:
                 stack.callback(node.run, "systemctl", "start", "--no-block", "etcd")
                 node.run("systemctl", "stop", "etcd")
             lab.stays(before, outage)
@@ -51,8 +49,8 @@ def test_every_node_is_cut_off_from_etcd_for_less_than_the_ttl(lab: Lab, before:
     lab.stays(before, TTL + 2)
 
 
-def test_the_daemon_is_killed_restarted_and_upgraded_under_load(lab: Lab, stacks: list[Stack], before: Running) -> None:
-    def renew() -> None:
+def test_the_daemon_is_killed_restarted_and_upgraded_under_load(lab: Lab, before: Running) -> None:
+    with lab.under_load():
         for node in lab.nodes:
             node.kill("fleet")
         lab.settle()
@@ -63,16 +61,13 @@ def test_the_daemon_is_killed_restarted_and_upgraded_under_load(lab: Lab, stacks
                 lab.stays(before, 0)
             node.run("systemctl", "restart", "fleet")
         lab.settle()
-
-    with lab.asked():
-        unfailing(stacks, renew)
     lab.stays(before, 0)
 
 
 @pytest.mark.parametrize("role", ["leader", "follower"])
 def test_a_member_of_etcd_hangs(lab: Lab, before: Running, role: str) -> None:
     leader = lab.etcd_leader()
-    hangs = next(node for node in lab.members if (node is leader) == (role == "leader"))
+    hangs = next(node for node in lab.nodes if (node is leader) == (role == "leader"))
     with hangs.frozen("etcd"):
         lab.stays(before, 2 * TTL)
         wait_for(lab.whole, "a whole fleet without that member")
