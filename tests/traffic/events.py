@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -143,15 +143,6 @@ def under_load(name: str, stacks: Sequence[Stack]) -> Iterator[Event]:
             cells = {title: f"{text}; NOT AS DEMANDED" for title, text in cells.items()}
         ROWS.append(Row(name, cells))
     assert not event.problems, "\n".join(event.problems)
-
-
-def unfailing(stacks: Sequence[Stack], during: Callable[[], None]) -> None:
-    """Load all sites while that happens; no request may fail."""
-    with ExitStack() as running:
-        loads = [running.enter_context(Load(stack.url)) for stack in stacks]
-        during()
-    for load in loads:
-        assert not load.result.failures, load.result.summary()
 
 
 def table() -> list[str]:

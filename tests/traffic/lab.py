@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -264,24 +263,6 @@ class Lab:
     def units(self) -> dict[str, dict[str, Any]]:
         """All units of the fleet by name."""
         return {unit["name"]: unit for unit in (self.members[0].api("GET", "units") or {}).get("units", [])}
-
-    @contextmanager
-    def asked(self) -> Iterator[None]:
-        """Use the nodes' APIs meanwhile; what one that restarts answers is not the point, but that it is asked."""
-        ended = threading.Event()
-
-        def ask() -> None:
-            while not ended.wait(0.05):
-                for node in self.nodes:
-                    node.api("GET", "state")
-
-        thread = threading.Thread(target=ask)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join(30)
 
     def etcd_leader(self) -> Node | None:
         """The node whose member leads; None while there is none."""
