@@ -194,6 +194,33 @@ def test_an_election_in_etcd_keeps_no_dead_machine_alive(
     assert all(node.service and node.service.available() for node in rest)
 
 
+@pytest.mark.parametrize("hit", ["one", "the leader", "all"])
+def test_leases_that_etcd_loses_by_mistake_move_nothing(three: list[Node], etcd_client: Client, hit: str) -> None:
+    """A leader of etcd that was frozen revokes what others renewed meanwhile: the fault is faked, by revoking them."""
+    started = time.monotonic()
+    for n in range(6):
+        submit(three[0].client, f"u{n}.service")
+    wait_for(lambda: len(running(three)) == 6, what="six units to run")
+    # An engine calls no machine dead in its first TTL.
+    wait_for(lambda: time.monotonic() > started + 2.5)
+    before = running(three)
+    (leader,) = leaders(three)
+    other = next(node for node in three if node is not leader)
+    struck = {"one": [other], "the leader": [leader], "all": three}[hit]
+    leases = [node.service.keeper.lease for node in struck if node.service]
+    for lease in leases:
+        assert lease is not None
+        etcd_client.revoke(lease)
+    daemons = [node.service for node in struck if node.service]
+    wait_for(lambda: all(daemon.keeper.lease not in leases and daemon.available() for daemon in daemons))
+    wait_for(lambda: leaders(three), what="a leader")
+    submit(three[0].client, "next.service")
+    wait_for(lambda: "next.service" in running(three), what="the engine to go on")
+    after = running(three)
+    assert {name: after[name] for name in before} == before
+    assert all(node.systemd.count("stop", name) == 0 for node in three for name in before)
+
+
 def test_another_engine_takes_over(three: list[Node]) -> None:
     wait_for(lambda: leaders(three), what="a leader")
     (first,) = leaders(three)

@@ -23,7 +23,8 @@ class LeaseKeeper:
 
     Each of `on_new_lease` is called in that thread with every new lease, the first included, to write what hangs on it;
     one that raises EtcdError is called again until it succeeds. They must return well within the TTL.
-    The lease is renewed every `renewal` seconds, a third of the TTL unless given.
+    The lease is renewed every `renewal` seconds: unless given a third of the TTL, and at most 1 s, as etcd may lose a
+    lease whose owner lives (flagship.fleet.patience says when), and its keys are back only after the next renewal.
     """
 
     def __init__(
@@ -31,13 +32,14 @@ class LeaseKeeper:
     ) -> None:
         self._client = client
         self._ttl = ttl
-        self._renewal = renewal or ttl / 3
+        self._renewal = renewal or min(1.0, ttl / 3)
         self._callbacks = tuple(on_new_lease)
         self._pending: list[Callable[[int], None]] = []
         self._lease: int | None = None
         self._expires = 0.0
         self._changed = threading.Condition()
         self._stop = threading.Event()
+        self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
 
     @property
@@ -53,9 +55,14 @@ class LeaseKeeper:
     def start(self) -> None:
         self._thread.start()
 
+    def renew_now(self) -> None:
+        """Renew the lease at once, as somebody has reason to believe that it is gone."""
+        self._wake.set()
+
     def stop(self, revoke: bool) -> None:
         """End the thread; with `revoke` the lease and its keys go at once, else they go when the lease expires."""
         self._stop.set()
+        self._wake.set()
         if self._thread.is_alive():
             self._thread.join(2 * self._client.connection.timeout)
         lease, self._lease = self._lease, None
@@ -94,7 +101,8 @@ class LeaseKeeper:
                     log.info("The lease is kept alive again.")
                 reported = False
                 backoff.reset()
-                self._stop.wait(self._renewal)
+                self._wake.wait(self._renewal)
+                self._wake.clear()
 
     def _renew(self) -> None:
         sent = time.monotonic()

@@ -160,6 +160,7 @@ class Engine:
             if result.succeeded:
                 log.warning("Machine %s is silent since etcd's leader changed, and counts as dead.", machine.id)
                 self._view.wait_revision(result.revision, self._client.connection.timeout)
+                self._view.bury(machine.id)
         return True
 
     def _lead(self, leader: Leader) -> float:
@@ -179,7 +180,8 @@ class Engine:
         if not complete:
             # Something changed meanwhile, and its event will come; should it not, look again.
             return 1.0
-        return max(0.1, self._view.verdict - time.monotonic()) if cluster.awaited else math.inf
+        verdict = min(map(self._view.verdict, cluster.awaited), default=math.inf)
+        return max(0.1, verdict - time.monotonic())
 
     def _write(self, leader: Leader, batch: list[Decision], moving: Mapping[str, list[str]]) -> bool:
         """Write a batch if this engine still leads and its units are still as they were; whether it was written.

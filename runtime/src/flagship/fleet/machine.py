@@ -12,7 +12,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from flagship.etcd import Client, Compare, EtcdError, KeyValue, LeaseKeeper, Put
+from flagship.etcd import Client, Compare, EtcdError, KeyValue, LeaseGone, LeaseKeeper, Put
 from flagship.fleet import registry
 from flagship.fleet.model import Machine
 from flagship.fleet.registry import Keys, RecordError
@@ -154,13 +154,17 @@ class Presence:
         seen = -1
         while not self._stop.is_set():
             seen = self._view.wait_change(seen, None if self.registered else 1.0)
-            lease = self._keeper.lease if self._keeper else None
-            if lease is None or not self._view.synced or self._stop.is_set():
+            keeper = self._keeper
+            lease = keeper.lease if keeper else None
+            if keeper is None or lease is None or not self._view.synced or self._stop.is_set():
                 continue
             if self.registered and self._is_mine(self._view.record(self._key), lease):
                 continue
             try:
                 self.register(lease)
+            except LeaseGone:
+                # Others wait no longer than Patience.comeback for this machine's record under another lease.
+                keeper.renew_now()
             except EtcdError as error:
                 log.warning("This machine's record was not written, trying on: %s", error)
                 self._stop.wait(1.0)

@@ -14,6 +14,9 @@ _ELECTION = 2.0
 _EXTENSION = 1.0
 # With shorter leases a machine that is slow to find another member could not be told from a dead one.
 _SHORTEST = 6
+# A leader of etcd that was frozen, and wakes, believes for a moment that it leads and that all leases are over: what it
+# then revokes is gone, though their holders live (https://github.com/etcd-io/etcd/issues/15247, mended in 3.5.13).
+_COMEBACK = 0.5
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,11 @@ class Patience:
     def brief(self) -> float:
         """A gap in following the registry that is shorter than this ended no lease: it is no outage."""
         return self.ttl / 2
+
+    @property
+    def comeback(self) -> float:
+        """Between the end of a machine's lease and its death: one that lives has taken another by then."""
+        return _COMEBACK
 
     @property
     def verdict(self) -> float:

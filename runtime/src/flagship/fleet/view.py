@@ -9,7 +9,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,7 @@ class View:
         self._clear()
         self._lost_at: float | None = None
         self._synced_then: float | None = None
+        self._gone_at: dict[str, float] = {}
         self.version = 0
         """Counts the changes that there is anything to decide about: all but those of states, unless a drain waits."""
         self.revision = 0
@@ -88,10 +89,12 @@ class View:
             )
             self.revision = max(self.revision, snapshot.revision)
             if not same:
+                present = self.machines.keys() | self.odd_machines
                 self._clear()
                 self._records = {}
                 for item in snapshot.items.values():
                     self._put(item)
+                self._note_gone(present - self.machines.keys() - self.odd_machines)
             if gap or not same:
                 self.version += 1
             self._changed.notify_all()
@@ -123,6 +126,11 @@ class View:
         """Since when the registry was followed before a gap that was too short to be an outage."""
         brief = self._lost_at is not None and time.monotonic() - self._lost_at < self._patience.brief
         return self._synced_then if brief else None
+
+    def _note_gone(self, machines: Iterable[str]) -> None:
+        now = time.monotonic()
+        self._gone_at = {m: at for m, at in self._gone_at.items() if now < at + self._patience.comeback}
+        self._gone_at.update(dict.fromkeys(machines, now))
 
     def _put(self, item: KeyValue) -> None:
         self._records[item.key] = item
@@ -192,6 +200,7 @@ class View:
         elif kind == "machine":
             self.machines.pop(names[0], None)
             self.odd_machines.discard(names[0])
+            self._note_gone(names)
         elif kind == "cordon":
             self.cordons.pop(names[0], None)
         elif kind == "leader":
@@ -248,21 +257,32 @@ class View:
         with self._changed:
             return [m.with_overlay(self.metadata.get(m.id, {})) for _id, m in sorted(self.machines.items())]
 
-    @property
-    def verdict(self) -> float:
-        """When (time.monotonic) absent machines may be called dead: a whole TTL after an outage."""
-        return math.inf if self.synced_since is None else self.synced_since + self._patience.ttl
+    def bury(self, machine: str) -> None:
+        """Call a machine dead whose record has just gone: nobody waits for it to come back."""
+        with self._changed:
+            self._gone_at.pop(machine, None)
+
+    def verdict(self, machine: str) -> float:
+        """When (time.monotonic) a machine that is absent may be called dead: a whole TTL after an outage.
+
+        It is infinite for one whose record cannot be read.
+        """
+        with self._changed:
+            if self.synced_since is None or machine in self.odd_machines:
+                return math.inf
+            gone_at = self._gone_at.get(machine, -math.inf)
+            return max(self.synced_since + self._patience.ttl, gone_at + self._patience.comeback)
 
     def cluster(self) -> Cluster:
         """What placement decides on."""
         with self._changed:
             absent = self.schedule.keys() - self.machines.keys()
-            waiting = time.monotonic() < self.verdict
+            now = time.monotonic()
             return Cluster(
                 units=dict(self.units),
                 machines={machine.id: machine for machine in self.effective_machines()},
                 schedule={machine: dict(entries) for machine, entries in self.schedule.items()},
-                awaited=frozenset(absent if waiting else absent & self.odd_machines),
+                awaited=frozenset(machine for machine in absent if now < self.verdict(machine)),
                 unreadable=frozenset(self.unreadable),
                 cordons=dict(self.cordons),
                 unsettled=frozenset(n for c in self.cordons.values() for n in c.moving if not self._settled(n)),
