@@ -261,14 +261,3 @@ class Watch:
 
     def log(self) -> str:
         return (self._directory / "watch.log").read_text()
-
-    def cpu_seconds(self) -> float:
-        """What the daemon has used so far, to 0.01 s (proc(5), utime and stime)."""
-        assert self.process is not None
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def resident_mebibytes(self) -> float:
-        assert self.process is not None
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -15,7 +15,6 @@ import socket
 import subprocess
 import tarfile
 import threading
-import time
 import uuid
 from pathlib import Path
 
@@ -131,22 +130,3 @@ def have_engine() -> bool:
     if not os.path.exists(SOCKET):
         return False
     return subprocess.run(["docker", "version"], check=False, capture_output=True, timeout=20).returncode == 0
-
-
-def processor_seconds(pid: int) -> float:
-    """What the process has used so far (proc(5), fields 14 and 15)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def resident_mebibytes(pid: int) -> float:
-    match = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert match is not None
-    return int(match[1]) / 1024
-
-
-def idle_share(pid: int, seconds: float) -> float:
-    """The share of one processor that the process uses in so many seconds."""
-    before, began = processor_seconds(pid), time.monotonic()
-    time.sleep(seconds)
-    return (processor_seconds(pid) - before) / (time.monotonic() - began)

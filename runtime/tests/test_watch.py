@@ -150,21 +150,6 @@ def test_failures_are_retried_less_and_less_often(site: Site, etcd_client: Clien
     assert site.watch.log().count("'nothing' is undefined") == site.watch.log().count("Trying again")
 
 
-def test_it_is_small_and_idles(site: Site, etcd_client: Client) -> None:
-    for number in range(100):
-        site.put(etcd_client, f"nginx@{number}", f"10.0.0.{number + 1}:80")
-    site.watch.start()
-    site.start()
-    site.put(etcd_client, "nginx@100", "10.0.1.1:80")
-    wait_for(lambda: len(site.servers()) == 101 and site.in_step(), what="the last state")
-    before = site.watch.cpu_seconds()
-    time.sleep(10)
-    spent = site.watch.cpu_seconds() - before
-    print(f"{site.watch.resident_mebibytes():.1f} MiB resident, {spent * 10:.2f} % of a CPU")
-    assert site.watch.resident_mebibytes() < 60
-    assert spent < 0.05, "more than 0.5 % of a CPU"
-
-
 def test_a_bad_template_keeps_the_last_good_file(site: Site, etcd_client: Client) -> None:
     site.put(etcd_client, "nginx@1", "127.0.0.1:1")
     site.watch.start()
