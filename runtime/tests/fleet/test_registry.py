@@ -254,15 +254,29 @@ def awaited(view: View) -> bool:
     return view.cluster().awaited == {"m1"}
 
 
-def test_a_machine_without_a_record_is_dead() -> None:
-    view = View(KEYS, Patience(0.0))
+def test_a_machine_without_a_record_is_dead_unless_it_comes_back(clock: Clock) -> None:
+    view = View(KEYS, PATIENCE)
     view.on_snapshot(registry_of(machine=registry.dump_machine(Machine("m1"))))
+    clock.now += PATIENCE.ttl + 0.1
     assert not awaited(view)
     view.on_events([Event("delete", KEYS.machine("m1"), None, 2)], 2)
+    assert awaited(view)
+    assert view.verdict("m1") == clock.now + PATIENCE.comeback
+    clock.now += PATIENCE.comeback + 0.1
     assert not awaited(view)
     # A machine whose record cannot be read is there, so it is not dead.
     put(view, 3, KEYS.machine("m1"), b"junk")
     assert awaited(view)
+    assert math.isinf(view.verdict("m1"))
+
+
+def test_nobody_waits_for_a_machine_that_is_buried(clock: Clock) -> None:
+    view = View(KEYS, PATIENCE)
+    view.on_snapshot(registry_of(machine=registry.dump_machine(Machine("m1"))))
+    clock.now += PATIENCE.ttl + 0.1
+    view.on_events([Event("delete", KEYS.machine("m1"), None, 2)], 2)
+    view.bury("m1")
+    assert not awaited(view)
 
 
 @pytest.mark.parametrize(("gap", "outage"), [(PATIENCE.brief - 0.1, False), (PATIENCE.brief + 0.1, True)])
@@ -274,8 +288,10 @@ def test_a_whole_ttl_passes_after_an_outage(clock: Clock, gap: float, outage: bo
     assert not view.synced
     clock.now += gap
     view.on_snapshot(registry_of())
+    assert awaited(view)
+    clock.now += PATIENCE.comeback + 0.1
     assert awaited(view) is outage
-    clock.now += PATIENCE.ttl + 0.1
+    clock.now += PATIENCE.ttl
     assert not awaited(view)
 
 
