@@ -20,7 +20,7 @@ from flagship.balancer.output import Output, OutputError
 from flagship.balancer.process import COMMAND_TIMEOUT
 from flagship.balancer.render import Rendered, RenderError, render
 from flagship.cli import ArgumentParser, CommandError
-from flagship.etcd import Client, EtcdError, Event, Follower, KeyValue, Snapshot
+from flagship.etcd import Client, EtcdError, Event, Follower, KeyValue, Snapshot, apply
 from flagship.services import Instance, parse_services
 from flagship.settings import Settings
 
@@ -108,11 +108,7 @@ class Watcher:
 
     def on_events(self, events: list[Event], revision: int) -> None:
         with self._changed:
-            for event in events:
-                if event.value is None:
-                    self._items.pop(event.key, None)
-                else:
-                    self._items[event.key] = event.value
+            apply(events, self._items)
             self._revision = revision
             self._note_change()
 

@@ -26,6 +26,7 @@ from flagship.etcd.model import (
     Snapshot,
     TxnResult,
     Unavailable,
+    apply,
 )
 from flagship.settings import EtcdConnection
 
@@ -49,4 +50,5 @@ __all__ = [
     "Snapshot",
     "TxnResult",
     "Unavailable",
+    "apply",
 ]

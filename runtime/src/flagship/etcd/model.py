@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Union
 
@@ -57,6 +58,15 @@ class Event:
     key: str
     value: KeyValue | None
     revision: int
+
+
+def apply(events: Iterable[Event], items: dict[str, KeyValue]) -> None:
+    """Bring `items`, a copy of a prefix, up to date with what has happened since."""
+    for event in events:
+        if event.value is None:
+            items.pop(event.key, None)
+        else:
+            items[event.key] = event.value
 
 
 @dataclass(frozen=True)

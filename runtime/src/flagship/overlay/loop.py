@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from flagship import daemon
-from flagship.etcd import Client, EtcdError, Event, Follower, KeyValue, Snapshot
+from flagship.etcd import Client, EtcdError, Event, Follower, KeyValue, Snapshot, apply
 from flagship.overlay import files, firewall, kernel, system
 from flagship.overlay.lease import LeaseHolder
 from flagship.overlay.network import Lease, NetworkConfig, NetworkError, config_key, parse_config, parse_lease
@@ -109,11 +109,7 @@ class Overlay:
 
     def on_events(self, events: list[Event], revision: int) -> None:
         with self._lock:
-            for event in events:
-                if event.value is None:
-                    self._items.pop(event.key, None)
-                else:
-                    self._items[event.key] = event.value
+            apply(events, self._items)
             self._revision = revision
         self._changed.set()
 
