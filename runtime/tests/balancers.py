@@ -149,8 +149,10 @@ class Nginx(BalancerProcess):
 
     def _runs(self) -> bool:
         # `nginx -t` leaves an empty file.
-        path = self.directory / "nginx.pid"
-        return path.exists() and path.stat().st_size > 0
+        try:
+            return (self.directory / "nginx.pid").stat().st_size > 0
+        except FileNotFoundError:
+            return False
 
 
 class Haproxy(BalancerProcess):
