@@ -46,14 +46,15 @@ class _Dumper(yaml.SafeDumper):
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
     # A block keeps what any parser would call a line break only if it is one, so all else is quoted and escaped.
     block = text.endswith("\n") and re.fullmatch(r"[!-~][ -~\n]*", text) is not None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if block else '"')
+    return dumper.represent_scalar("tag:yaml.org,2002:str", str(text), style="|" if block else '"')
 
 
 def _represent_key(dumper: yaml.SafeDumper, key: _Key) -> yaml.Node:
     return dumper.represent_scalar("tag:yaml.org,2002:str", str(key))
 
 
-_Dumper.add_representer(str, _represent_text)
+# Also what ansible-core before 2.19 makes of text: subclasses of its own.
+_Dumper.add_multi_representer(str, _represent_text)
 _Dumper.add_representer(_Key, _represent_key)
 
 

@@ -132,6 +132,15 @@ def test_both_formats_say_the_same(given_machine: dict[str, Any]) -> None:
     assert [file.mode for file in one.files] == [int(file.get("mode", "0644"), 8) for file in files]
 
 
+class Text(str):
+    """What ansible-core before 2.19 makes of text."""
+
+
+def test_text_of_ansible_itself_is_written_as_text() -> None:
+    text = user_data(machine(groups=[Text("fleet")]), "flatcar", "cloud-config")
+    assert text == user_data(machine(groups=["fleet"]), "flatcar", "cloud-config")
+
+
 @given(MACHINES)
 @settings(deadline=None, max_examples=25)
 def test_ignition_itself_takes_what_is_made(given_machine: dict[str, Any]) -> None:
