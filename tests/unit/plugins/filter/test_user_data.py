@@ -136,9 +136,20 @@ class Text(str):
     """What ansible-core before 2.19 makes of text."""
 
 
-def test_text_of_ansible_itself_is_written_as_text() -> None:
-    text = user_data(machine(groups=[Text("fleet")]), "flatcar", "cloud-config")
-    assert text == user_data(machine(groups=["fleet"]), "flatcar", "cloud-config")
+def as_of_old(value: Any) -> Any:
+    """The same, of such text."""
+    if isinstance(value, dict):
+        return {key: as_of_old(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [as_of_old(item) for item in value]
+    return Text(value) if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("form", ["ignition", "cloud-config"])
+@given(given_machine=MACHINES)
+@settings(deadline=None)
+def test_the_text_of_an_old_ansible_is_text(form: str, given_machine: dict[str, Any]) -> None:
+    assert user_data(as_of_old(given_machine), "flatcar", form) == user_data(given_machine, "flatcar", form)
 
 
 @given(MACHINES)
