@@ -53,7 +53,8 @@ def _represent_key(dumper: yaml.SafeDumper, key: _Key) -> yaml.Node:
     return dumper.represent_scalar("tag:yaml.org,2002:str", str(key))
 
 
-# Also what ansible-core before 2.19 makes of text: subclasses of its own.
+_Dumper.add_representer(str, _represent_text)
+# What ansible-core before 2.19 makes of text: subclasses of its own.
 _Dumper.add_multi_representer(str, _represent_text)
 _Dumper.add_representer(_Key, _represent_key)
 
