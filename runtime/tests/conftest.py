@@ -13,6 +13,11 @@ import pytest
 from backends import Backend
 from etcd_server import EtcdCluster, EtcdServer
 from flagship.etcd import Client
+from hypothesis import HealthCheck, settings
+
+# Hypothesis fails what takes over 0.2 s once, unless told otherwise: on a busy machine anything does.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

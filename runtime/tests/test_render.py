@@ -67,7 +67,7 @@ def test_same_services_give_the_same_text() -> None:
     assert render("nginx", services_of(*values)) == render("nginx", services_of(*values))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(
     found=st.dictionaries(
         st.text(st.characters(codec="utf-8"), max_size=10),

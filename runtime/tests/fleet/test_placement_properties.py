@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from fleet.builders import apply, launched, machine, settle
 
 # The machine may be busy, and what a test assumes may be rare.
-SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+SLOW = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 T = TypeVar("T")
 NAMES = [f"{family}{n}.service" for family in ("a", "b", "c") for n in range(4)]
 globs = st.sampled_from([*NAMES, "a*", "b*", "[ab]1.service", "*2.service"])

@@ -16,7 +16,7 @@ from flagship.fleet.placement import plan, why_not
 from flagship.fleet.registry import Keys, RecordError
 from flagship.fleet.unit_file import Option, serialise
 from flagship.fleet.view import View
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fleet.builders import launched
@@ -73,7 +73,6 @@ def test_foreign_keys_are_named(key: str) -> None:
     assert key in str(caught.value)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=40) | st.sampled_from([b"[]", b"1", b'{"options":1}', b'{"options":[1]}', b'{"options":[]}']))
 def test_any_bytes_are_read_or_refused(value: bytes) -> None:
     view = View(KEYS, PATIENCE)
@@ -129,7 +128,6 @@ members = {
 }
 
 
-@settings(deadline=None)
 @example({"options": [{"section": "A", "name": "b", "value": "\ud800"}], "desired_state": "launched"})
 @example({"hash": "abc", "current_state": "launched"})
 @example({"options": [], "desired_state": "launched", "current_state": ""})

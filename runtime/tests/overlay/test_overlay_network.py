@@ -24,7 +24,7 @@ from flagship.overlay.network import (
     parse_lease,
     subnet_key,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 ME = IPv4Address("192.0.2.11")
@@ -168,7 +168,6 @@ def test_no_subnet_is_free() -> None:
         choose_subnet(small, list(small.subnets()), None, CHANCE)
 
 
-@settings(deadline=None)
 @given(
     length=st.integers(18, 30),
     taken=st.sets(st.tuples(st.integers(0, 0xFFFF), st.integers(18, 30)), max_size=40),

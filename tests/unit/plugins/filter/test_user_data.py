@@ -121,7 +121,6 @@ MACHINES = st.fixed_dictionaries(
 
 
 @given(MACHINES)
-@settings(deadline=None)
 def test_both_formats_say_the_same(given_machine: dict[str, Any]) -> None:
     flatcar = TARGETS["flatcar"]
     one = from_ignition(user_data(given_machine, "flatcar", "ignition"), flatcar)
@@ -147,19 +146,17 @@ def as_of_old(value: Any) -> Any:
 
 @pytest.mark.parametrize("form", ["ignition", "cloud-config"])
 @given(given_machine=MACHINES)
-@settings(deadline=None)
 def test_the_text_of_an_old_ansible_is_text(form: str, given_machine: dict[str, Any]) -> None:
     assert user_data(as_of_old(given_machine), "flatcar", form) == user_data(given_machine, "flatcar", form)
 
 
 @given(MACHINES)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_ignition_itself_takes_what_is_made(given_machine: dict[str, Any]) -> None:
     validate(user_data(given_machine, "flatcar", "ignition"))
 
 
 @given(MACHINES)
-@settings(deadline=None)
 def test_a_cloud_config_means_the_same_to_a_parser_that_guesses_types(given_machine: dict[str, Any]) -> None:
     """PyYAML makes other things of off, 0644 and ~ unless they are quoted, as coreos-cloudinit's parser does not."""
     text = user_data(given_machine, "flatcar", "cloud-config")

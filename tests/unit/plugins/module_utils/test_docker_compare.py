@@ -17,7 +17,7 @@ from ansible_collections.flagship.coreos.plugins.module_utils.docker_compare imp
     size,
     text_dict,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 TEXTS = st.text(max_size=3)
@@ -53,13 +53,11 @@ def test_matches(wanted: Any, found: Any, comparison: str, result: bool) -> None
     assert matches(wanted, found, comparison) is result
 
 
-@settings(deadline=None)
 @given(VALUES)
 def test_everything_matches_itself(value: Any) -> None:
     assert all(matches(value, value, comparison) for comparison in ("strict", "allow_more_present", "ignore"))
 
 
-@settings(deadline=None)
 @given(st.frozensets(TEXTS), st.frozensets(TEXTS))
 def test_more_may_be_present(wanted: frozenset[str], more: frozenset[str]) -> None:
     assert matches(wanted, wanted | more, "allow_more_present")
@@ -119,7 +117,6 @@ def test_nanoseconds_name_what_is_not_a_duration(text: str) -> None:
         nanoseconds(text)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10**15))
 def test_durations_survive(count: int) -> None:
     assert nanoseconds(duration(count)) == count

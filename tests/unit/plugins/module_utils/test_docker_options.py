@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.flagship.coreos.plugins.module_utils.docker_options import OPTIONS, Option
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 BY_NAME: dict[str, Option] = {option.name: option for option in OPTIONS}
@@ -385,7 +385,6 @@ VOLUMES = st.tuples(PATHS, PATHS, st.sampled_from(["", ":ro", ":rw", ":z,ro", ":
 )
 
 
-@settings(deadline=None)
 @given(st.lists(PUBLICATIONS))
 def test_ports_survive_the_engine_in_any_order(specs: list[str]) -> None:
     option, body = BY_NAME["published_ports"], empty()
@@ -393,7 +392,6 @@ def test_ports_survive_the_engine_in_any_order(specs: list[str]) -> None:
     assert option.found(body) == option.canonical(list(reversed(specs)))
 
 
-@settings(deadline=None)
 @given(st.lists(VOLUMES, unique_by=lambda spec: spec.split(":")[1].rstrip("/")))
 def test_volumes_survive_the_engine_in_any_order(specs: list[str]) -> None:
     option, body = BY_NAME["volumes"], empty()

@@ -22,7 +22,7 @@ from ansible_collections.flagship.coreos.plugins.module_utils.docker_plan import
     differences,
     update_body,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 IMAGE_ID = "sha256:" + "1" * 64
@@ -411,7 +411,6 @@ OPTION_SETS = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None)
 @given(OPTION_SETS, OPTION_SETS)
 def test_a_container_made_from_options_differs_from_other_options_only_where_they_differ(
     options: dict[str, Any], others: dict[str, Any]
