@@ -7,7 +7,9 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from events import table
 from lab import Lab, Running, wait_for
+from stacks import Stack, stacks_of
 
 STEADY = [f"steady-{number}.service" for number in range(6)]
 
@@ -28,6 +30,23 @@ def lab() -> Iterator[Lab]:
     spread(lab)
     yield lab
     _remove(lab)
+
+
+@pytest.fixture(scope="session")
+def stacks(lab: Lab) -> Iterator[list[Stack]]:
+    """The sites of the lab."""
+    found = stacks_of(lab)
+    yield found
+    for stack in found:
+        stack.close()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the table of the events under load, also when one of them was not survived."""
+    if len(lines := table()) > 2:
+        terminalreporter.section("under load")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 def spread(lab: Lab) -> None:

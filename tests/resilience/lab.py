@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 TTL = 10.0  # fleet_agent_ttl's default, in seconds
@@ -25,15 +26,43 @@ docker ps --quiet --no-trunc | sort |
 xargs --no-run-if-empty docker inspect --format '{{{{.Id}}}} {{{{.Name}}}} {{{{.State.StartedAt}}}}'
 """
 
+_ASK = "curl -sf --max-time 5 --unix-socket /run/fleet.sock http://fleet/fleet/v1"
+_SHOW = f"systemctl show --property=Id,ActiveState -- {_UNITS}"
+_VIEW = f"""
+{_SHOW}
+echo ---; {_ASK}/machines
+echo ---; {_ASK}/state
+echo ---; echo end
+"""
+
 Running = dict[str, str]
+States = dict[tuple[str, str], str]
 
 
-def wait_for(condition: Callable[[], object], what: str, limit: float = LIMIT) -> None:
+@dataclass(frozen=True)
+class View:
+    """One node's active units, and from its API the number of machines, and the active state by (unit, machine)."""
+
+    active: set[str]
+    machines: int
+    states: States
+
+
+def _active(show: str) -> set[str]:
+    blocks = [dict(line.partition("=")[::2] for line in block.splitlines()) for block in show.split("\n\n")]
+    return {block["Id"] for block in blocks if block.get("ActiveState") == "active"}
+
+
+def _states(answer: dict[str, Any]) -> States:
+    return {(s["name"], s["machineID"]): s["systemdActiveState"] for s in answer.get("states", [])}
+
+
+def wait_for(condition: Callable[[], object], what: str, limit: float = LIMIT, every: float = 0.2) -> None:
     """Wait until `condition()` is true; fails the test after *limit* seconds."""
     deadline = time.monotonic() + limit
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not come true within {limit:g} s"
-        time.sleep(0.2)
+        time.sleep(every)
 
 
 class Node:
@@ -51,7 +80,11 @@ class Node:
         assert not check or answer.returncode == 0, f"{command} on {self.name}: {answer.stderr.strip()}"
         return answer.stdout.strip()
 
-    @property
+    def copy(self, file: Path, destination: str) -> None:
+        """Copy a file there, to no tmpfs: Docker does not see those."""
+        _docker("cp", str(file), f"{self.name}:{destination}")
+
+    @cached_property
     def machine_id(self) -> str:
         return self.run("cat", "/etc/machine-id")
 
@@ -65,9 +98,16 @@ class Node:
         return self.run("sh", "-c", _RUNNING)
 
     def active_units(self) -> set[str]:
-        show = self.run("sh", "-c", f"systemctl show --property=Id,ActiveState -- {_UNITS}")
-        blocks = [dict(line.partition("=")[::2] for line in block.splitlines()) for block in show.split("\n\n")]
-        return {block["Id"] for block in blocks if block.get("ActiveState") == "active"}
+        return _active(self.run("sh", "-c", _SHOW))
+
+    def view(self) -> View:
+        """What runs here, and what the API here says, in one call: each costs more than all that it asks."""
+        show, machines, states, _end = self.run("sh", "-c", _VIEW).split("---\n")
+        return View(
+            _active(show),
+            len(json.loads(machines or "{}").get("machines", [])),
+            _states(json.loads(states or "{}")),
+        )
 
     def api(self, method: str, path: str, body: Any = None) -> Any:
         """The API's answer, None for an empty one or none at all."""
@@ -129,16 +169,33 @@ class Node:
         return self.run("systemctl", "is-active", "docker", check=False) == "active"
 
     @contextmanager
-    def without_network(self) -> Iterator[None]:
-        attached = subprocess.check_output(
-            ["docker", "inspect", "--format={{json .NetworkSettings.Networks}}", self.name], text=True, timeout=30
-        )
-        ((network, settings),) = json.loads(attached).items()
-        _docker("network", "disconnect", network, self.name)
+    def paused(self) -> Iterator[None]:
+        """Freeze the whole node: its kernel, which is ours, still accepts connections, and nobody ever answers."""
+        _docker("pause", self.name)
         try:
             yield
         finally:
-            _docker("network", "connect", f"--ip={settings['IPAMConfig']['IPv4Address']}", network, self.name)
+            _docker("unpause", self.name)
+
+    @contextmanager
+    def without_network(self) -> Iterator[None]:
+        """Take the node off the lab's bridge, as a switch that dies: its interface stays, also up."""
+        peer = self.run("cat", "/sys/class/net/eth0/iflink")
+        name, bridge = self._on_host(
+            f"ip -o link | sed -n 's/^{peer}: \\([^@:]*\\).* master \\([^ ]*\\) .*/\\1 \\2/p'"
+        ).split()
+        self._on_host(f"ip link set dev {name} nomaster")
+        try:
+            yield
+        finally:
+            self._on_host(f"ip link set dev {name} master {bridge}")
+
+    def _on_host(self, script: str) -> str:
+        """What the script prints in the network of the engine's machine."""
+        options = ["--rm", "--network=host", "--cap-add=NET_ADMIN", "--entrypoint=/bin/sh"]
+        return _docker(
+            "run", *options, _docker("inspect", "--format={{.Config.Image}}", self.name).strip(), "-c", script
+        )
 
 
 def _docker(*arguments: str) -> str:
@@ -162,70 +219,54 @@ class Lab:
 
     def __init__(self, name: str) -> None:
         names = _docker("ps", f"--filter=label=flagship.lab={name}", "--format={{.Names}}").split()
-        assert names, f"the lab {name} does not run: molecule converge --scenario-name resilience"
+        assert names, f"the lab {name} does not run: molecule converge --scenario-name {name.removeprefix('molecule-')}"
+        self.name = name
         self.nodes = [Node(name) for name in sorted(names)]
+
+    @cached_property
+    def members(self) -> list[Node]:
+        """The nodes with a member of etcd; in a lab of more than three the others have none."""
+        return [node for node in self.nodes if node.run("sh", "-c", "ls /etc/systemd/system/etcd.service", check=False)]
 
     def running(self) -> Running:
         return {node.name: node.running() for node in self.nodes}
 
-    def states(self, asked: Node | None = None) -> dict[tuple[str, str], str]:
+    def states(self, asked: Node | None = None) -> States:
         """The active state by (unit, machine), as the API has it; nothing when it does not answer."""
-        answer = (asked or self.nodes[0]).api("GET", "state")
-        return {(s["name"], s["machineID"]): s["systemdActiveState"] for s in (answer or {}).get("states", [])}
+        return _states((asked or self.nodes[0]).api("GET", "state") or {})
+
+    def places(self, asked: Node | None = None) -> dict[str, list[Node]]:
+        """Where each unit is active, as the API has it."""
+        nodes = {node.machine_id: node for node in self.nodes}
+        found: dict[str, list[Node]] = {}
+        for (unit, machine), state in self.states(asked).items():
+            if state == "active" and machine in nodes:
+                found.setdefault(unit, []).append(nodes[machine])
+        return found
 
     def whole(self, nodes: Sequence[Node] = ()) -> bool:
         """Whether every node's API answers, sees all nodes, and all units as active just where they run."""
-        actual = {(unit, node.machine_id): "active" for node in self.nodes for unit in node.active_units()}
-        return all(
-            len((node.api("GET", "machines") or {}).get("machines", [])) == len(self.nodes)
-            and self.states(node) == actual
-            for node in nodes or self.nodes
-        )
+        views = {node: node.view() for node in self.nodes}
+        actual = {(unit, node.machine_id): "active" for node, view in views.items() for unit in view.active}
+        asked = [views[node] for node in nodes or self.nodes]
+        return all(view.machines == len(self.nodes) and view.states == actual for view in asked)
 
     def settle(self, limit: float = LIMIT) -> None:
-        wait_for(self.whole, "a whole fleet", limit)
+        wait_for(self.whole, "a whole fleet", limit, every=0.5)
 
     def stays(self, before: Running, seconds: float) -> None:
         stays(self.nodes, before, seconds)
 
-    def balancer(self) -> Node:
-        return next(node for node in self.nodes if "nginx-loadbalancer.service" in node.active_units())
+    def set_state(self, unit: str, desired: str) -> None:
+        self.members[0].api("PUT", f"units/{unit}", {"name": unit, "desiredState": desired})
 
-    @contextmanager
-    def under_load(self) -> Iterator[None]:
-        """Use the site and its nodes' APIs meanwhile, some 20 times a second; every page has to come."""
-        balancer = self.balancer()
-        ended, pages, failures = threading.Event(), [0], []
-
-        def use() -> None:
-            while not ended.wait(0.05):
-                try:
-                    with urllib.request.urlopen(f"http://{balancer.address}/", timeout=3) as answer:
-                        answer.read()
-                        pages[0] += 1
-                except OSError as error:
-                    failures.append(str(error))
-
-        def ask() -> None:
-            # What an API that restarts answers is not the point, but that it is asked.
-            while not ended.is_set():
-                for node in self.nodes:
-                    node.api("GET", "state")
-
-        threads = [threading.Thread(target=target) for target in (use, ask)]
-        for thread in threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            for thread in threads:
-                thread.join(30)
-        assert pages[0] and not failures, f"{len(failures)} of {len(failures) + pages[0]} pages failed: {failures[:3]}"
+    def units(self) -> dict[str, dict[str, Any]]:
+        """All units of the fleet by name."""
+        return {unit["name"]: unit for unit in (self.members[0].api("GET", "units") or {}).get("units", [])}
 
     def etcd_leader(self) -> Node | None:
         """The node whose member leads; None while there is none."""
-        for node in self.nodes:
+        for node in self.members:
             answer = node.etcdctl("endpoint", "status", "--write-out=json", check=False)
             for member in json.loads(answer) if answer else []:
                 status = member["Status"]
@@ -237,7 +278,7 @@ class Lab:
         """Whether every member takes part."""
         return all("is healthy" in node.run(
             "sh", "-c", "ETCDCTL_API=3 etcdctl endpoint health 2>&1", check=False
-        ) for node in self.nodes)  # fmt: skip
+        ) for node in self.members)  # fmt: skip
 
     def fleet_leader(self, asked: Node) -> Node | None:
         """The node whose engine leads."""

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
+from events import under_load
 from lab import PREFIX, TTL, Lab, Node, Running, wait_for
+from stacks import Stack
 
 
 def test_the_leader_of_etcd_is_killed_again_and_again(lab: Lab, before: Running, soak: bool) -> None:
@@ -27,7 +30,7 @@ def test_the_leader_of_etcd_is_killed_again_and_again(lab: Lab, before: Running,
 def test_etcd_is_away(lab: Lab, before: Running, soak: bool) -> None:
     for outage in (60, 60, 60, 300) if soak else (2 * TTL,):
         with ExitStack() as stack:
-            for node in lab.nodes:
+            for node in lab.members:
                 stack.callback(node.run, "systemctl", "start", "--no-block", "etcd")
                 node.run("systemctl", "stop", "etcd")
             lab.stays(before, outage)
@@ -49,8 +52,8 @@ def test_every_node_is_cut_off_from_etcd_for_less_than_the_ttl(lab: Lab, before:
     lab.stays(before, TTL + 2)
 
 
-def test_the_daemon_is_killed_restarted_and_upgraded_under_load(lab: Lab, before: Running) -> None:
-    with lab.under_load():
+def test_the_daemon_is_killed_restarted_and_upgraded_under_load(lab: Lab, stacks: list[Stack], before: Running) -> None:
+    with under_load("the engines killed, restarted and upgraded", stacks), _asked(lab):
         for node in lab.nodes:
             node.kill("fleet")
         lab.settle()
@@ -67,7 +70,7 @@ def test_the_daemon_is_killed_restarted_and_upgraded_under_load(lab: Lab, before
 @pytest.mark.parametrize("role", ["leader", "follower"])
 def test_a_member_of_etcd_hangs(lab: Lab, before: Running, role: str) -> None:
     leader = lab.etcd_leader()
-    hangs = next(node for node in lab.nodes if (node is leader) == (role == "leader"))
+    hangs = next(node for node in lab.members if (node is leader) == (role == "leader"))
     with hangs.frozen("etcd"):
         lab.stays(before, 2 * TTL)
         wait_for(lab.whole, "a whole fleet without that member")
@@ -105,6 +108,25 @@ def test_records_are_corrupted(lab: Lab, before: Running, soak: bool) -> None:
 
 def _keys(node: Node) -> list[str]:
     return node.etcdctl("get", "--prefix", "--keys-only", PREFIX).split()
+
+
+@contextmanager
+def _asked(lab: Lab) -> Iterator[None]:
+    """Ask all nodes' APIs meanwhile; what one that restarts answers is not the point."""
+    ended = threading.Event()
+
+    def ask() -> None:
+        while not ended.wait(0.05):
+            for node in lab.nodes:
+                node.api("GET", "state")
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(60)
 
 
 @contextmanager

@@ -108,7 +108,7 @@ class Member:
 
 @pytest.fixture(scope="module")
 def _members() -> Iterator[list[Member]]:
-    nodes = Lab(os.environ.get("RESILIENCE_LAB", "molecule-traffic")).nodes
+    nodes = Lab(os.environ.get("RESILIENCE_LAB", "molecule-resilience")).nodes
     state = [node.run("systemctl", "is-enabled", "flagship-overlay", check=False) for node in nodes]
     if "enabled" not in state:
         pytest.skip("the lab has no overlay network")
