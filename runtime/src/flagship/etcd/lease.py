@@ -23,7 +23,7 @@ class LeaseKeeper:
 
     Each of `on_new_lease` is called in that thread with every new lease, the first included, to write what hangs on it;
     one that raises EtcdError is called again until it succeeds. They must return well within the TTL.
-    The lease is renewed every `renewal` seconds: unless given a third of the TTL, and at most 1 s, as etcd may lose a
+    The lease is renewed every `renewal` seconds: unless given a third of the TTL, and at most 1.5 s, as etcd may lose a
     lease whose owner lives (flagship.fleet.patience says when), and its keys are back only after the next renewal.
     """
 
@@ -32,7 +32,7 @@ class LeaseKeeper:
     ) -> None:
         self._client = client
         self._ttl = ttl
-        self._renewal = renewal or min(1.0, ttl / 3)
+        self._renewal = renewal or min(1.5, ttl / 3)
         self._callbacks = tuple(on_new_lease)
         self._pending: list[Callable[[int], None]] = []
         self._lease: int | None = None
