@@ -15,7 +15,8 @@ _EXTENSION = 1.0
 # With shorter leases a machine that is slow to find another member could not be told from a dead one.
 _SHORTEST = 6
 # A leader of etcd that was frozen, and wakes, believes for a moment that it leads and that all leases are over: what it
-# then revokes is gone, though their holders live (https://github.com/etcd-io/etcd/issues/15247, mended in 3.5.13).
+# then revokes is gone, though their holders live (https://github.com/etcd-io/etcd/issues/15247; mended in etcd 3.4.31
+# and 3.5.13, which Debian 12 does not have).
 _COMEBACK = 0.5
 
 
