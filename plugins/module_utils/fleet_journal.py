@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 LINES = 10
-TIMEOUT = 10.0
+TIMEOUT = 10
+
+RunCommand = Callable[..., "tuple[int, str, str]"]  # AnsibleModule.run_command, which knows no deadline of its own
 
 
 def local_machine_id(path: str = "/etc/machine-id") -> str:
@@ -21,22 +22,16 @@ def local_machine_id(path: str = "/etc/machine-id") -> str:
         return ""
 
 
-def read_journal(unit: str) -> list[str]:
+def read_journal(unit: str, run: RunCommand) -> list[str]:
     """The last lines that this host's journal has of the unit; none when it cannot be read."""
     command = ["journalctl", "--unit", unit, "--lines", str(LINES), "--no-pager", "--quiet", "--output", "short-iso"]
     try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=TIMEOUT,
-            check=False,
-            stdin=subprocess.DEVNULL,
+        code, output, _errors = run(
+            ["timeout", str(TIMEOUT), *command], errors="replace", expand_user_and_vars=False, handle_exceptions=False
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except OSError:
         return []
-    return [line.strip() for line in done.stdout.splitlines() if line.strip()] if done.returncode == 0 else []
+    return [line.strip() for line in output.splitlines() if line.strip()] if code == 0 else []
 
 
 def where_to_look(unit: str, machines: Sequence[str], addresses: Mapping[str, str], lines: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from ansible_collections.flagship.coreos.plugins.module_utils.fleet import Fleet
 from ansible_collections.flagship.coreos.plugins.module_utils.fleet_health import Health
 from ansible_collections.flagship.coreos.plugins.module_utils.fleet_http import FleetError, FleetUnavailableError
 from ansible_collections.flagship.coreos.plugins.module_utils.fleet_journal import (
+    RunCommand,
     local_machine_id,
     read_journal,
     where_to_look,
@@ -44,8 +45,9 @@ class Deadline(NamedTuple):
 class Waiter:
     """Looks at units, and waits for them; remembers what it saw last."""
 
-    def __init__(self, client: FleetClient, health: Health | None = None) -> None:
+    def __init__(self, client: FleetClient, run: RunCommand, health: Health | None = None) -> None:
         self._client = client
+        self._run = run
         self._health = health
         self._failed_since: dict[str, float] = {}
         self.warnings: list[str] = []
@@ -153,7 +155,7 @@ class Waiter:
             return {}
 
     def _where(self, name: str, progress: Progress) -> str:
-        self.journal = read_journal(name) if local_machine_id() in progress.machines else []
+        self.journal = read_journal(name, self._run) if local_machine_id() in progress.machines else []
         text: str = where_to_look(name, progress.machines, self.addresses(), self.journal)
         return text
 

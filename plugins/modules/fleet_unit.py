@@ -547,7 +547,7 @@ class Task:
         self.wanted = {item.name: item for item in wanted}
         self.actions = {item.name: decide(item, self.found[item.name]) for item in wanted}
         self.done: set[str] = set()
-        self.waiter = Waiter(self.client, health)
+        self.waiter = Waiter(self.client, module.run_command, health)
 
     def change(self) -> None:
         """Do all that is to be done, step by step; raises FleetError at the first that does not succeed."""

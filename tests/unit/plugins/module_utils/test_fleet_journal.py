@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -41,9 +42,15 @@ def journalctl(directory: Path, monkeypatch: pytest.MonkeyPatch, script: str) ->
     monkeypatch.setenv("PATH", f"{directory}:/usr/bin:/bin")
 
 
+def run(command: list[str], errors: str, **_options: bool) -> tuple[int, str, str]:
+    """What AnsibleModule.run_command does."""
+    done = subprocess.run(command, capture_output=True, text=True, errors=errors, timeout=30, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
 def test_the_journal_is_asked_for_the_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     journalctl(tmp_path, monkeypatch, 'echo "$@"; echo; printf "\\377 last\\n"')
-    assert read_journal("a@1.service") == [
+    assert read_journal("a@1.service", run) == [
         "--unit a@1.service --lines 10 --no-pager --quiet --output short-iso",
         "\ufffd last",
     ]
@@ -52,10 +59,10 @@ def test_the_journal_is_asked_for_the_unit(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize("script", ["echo refused; exit 1", "exec sleep 60"])
 def test_a_journal_that_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     journalctl(tmp_path, monkeypatch, script)
-    monkeypatch.setattr(fleet_journal, "TIMEOUT", 0.3)
-    assert read_journal("a.service") == []
+    monkeypatch.setattr(fleet_journal, "TIMEOUT", 1)
+    assert read_journal("a.service", run) == []
 
 
 def test_no_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert read_journal("a.service") == []
+    assert read_journal("a.service", run) == []
