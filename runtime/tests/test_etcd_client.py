@@ -230,6 +230,19 @@ def test_one_dead_and_one_frozen_member(etcd_cluster: EtcdCluster) -> None:
         wait_for(lambda: _writes(client), 15, "a write with two members")
 
 
+def test_a_renewal_does_not_wait_for_a_leader_that_is_frozen(etcd_cluster: EtcdCluster) -> None:
+    """A follower passes it on, and would go on waiting for the frozen one when there has long been another leader."""
+    leader = etcd_cluster.leader()
+    first, second = (member.endpoint for member in etcd_cluster.members if member is not leader)
+    with Client(EtcdConnection((first, leader.endpoint, second), timeout=30)) as client:
+        lease = client.grant(60)
+        leader.pause()
+        frozen = time.monotonic()
+        assert client.keep_alive(lease) == 60
+        assert time.monotonic() - frozen < 6
+        assert client.elected_at > frozen
+
+
 def _writes(client: Client) -> bool:
     try:
         return client.put("a", b"") > 0

@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from flagship.daemon import Backoff
 from flagship.etcd.model import (
@@ -30,10 +30,10 @@ from flagship.etcd.rpc import etcdrpc, grpc
 from flagship.etcd.transport import Endpoints, Failure, Link, failure_of
 from flagship.settings import EtcdConnection
 
-T = TypeVar("T")
-
 # Of several endpoints one may be frozen: each gets its share of the deadline, but at least this many seconds.
 _SHORTEST_ATTEMPT = 0.5
+# A member that has passed a renewal on to a dead leader waits for that one longer than the election of the next takes.
+_FIRST_RENEWALS = 0.5
 # With less than this left another attempt is not worth while, in seconds.
 _SHORTEST_REMAINDER = 0.05
 
@@ -133,7 +133,7 @@ class Client:
             finally:
                 call.cancel()
 
-        seconds = int(self._call(renew).TTL)
+        seconds = int(self._call(renew, first=_FIRST_RENEWALS).TTL)
         if seconds <= 0:
             raise LeaseGone(
                 f"etcd at {self.endpoints.where} does not know lease {lease:x}: it has expired or was revoked."
@@ -153,7 +153,7 @@ class Client:
         except LeaseGone:
             return
 
-    def attempt(self, link: Link, perform: Callable[..., T], timeout: float) -> T:
+    def attempt(self, link: Link, perform: Callable[..., Any], timeout: float) -> Any:
         """One try of `perform(link, timeout=, metadata=)` on one connection, with a new token if the old one is stale.
 
         Raises grpc.RpcError.
@@ -162,18 +162,22 @@ class Client:
         for last in (False, True):
             token = self._authenticate(link, timeout)
             try:
-                return perform(link, timeout=max(0.001, deadline - time.monotonic()), metadata=_metadata(token))
+                answer = perform(link, timeout=max(0.001, deadline - time.monotonic()), metadata=_metadata(token))
             except grpc.RpcError as error:
                 if last or not token or not failure_of(error).stale_token:
                     raise
                 self._forget(token)
+            else:
+                self._note_term(int(answer.header.raft_term))
+                return answer
         raise AssertionError("unreachable")
 
     def metadata(self, link: Link, timeout: float) -> tuple[tuple[str, str], ...]:
         """The metadata of a request on `link`; raises grpc.RpcError when the user cannot be authenticated."""
         return _metadata(self._authenticate(link, timeout))
 
-    def _call(self, perform: Callable[..., Any], *, repeatable: bool = True) -> Any:
+    def _call(self, perform: Callable[..., Any], *, repeatable: bool = True, first: float = math.inf) -> Any:
+        """The answer of the first endpoint that gives one; at first each has *first* seconds at most to do so."""
         timeout = self.connection.timeout
         deadline = time.monotonic() + timeout
         share = max(timeout / len(self.endpoints.urls), _SHORTEST_ATTEMPT)
@@ -183,9 +187,8 @@ class Client:
         while not self._closed.is_set():
             with self.endpoints.shared() as link:
                 try:
-                    answer = self.attempt(link, perform, min(share, deadline - time.monotonic()))
-                    self._note_term(int(answer.header.raft_term))
-                    return answer
+                    limit = min(share, first) if tries < len(self.endpoints.urls) else share
+                    return self.attempt(link, perform, min(limit, deadline - time.monotonic()))
                 except _StreamEndedError:
                     failure = Failure("UNAVAILABLE", "the connection ended")
                 except grpc.RpcError as error:
