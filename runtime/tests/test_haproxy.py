@@ -33,7 +33,8 @@ def addresses(backends: list[Backend]) -> dict[str, str]:
 
 
 def server_names(backends: list[Backend]) -> set[str]:
-    return {server_name("website:" + name) for name in addresses(backends)}
+    """Each server is there a second time, for when no check succeeds."""
+    return {server_name("website:" + name) + again for name in addresses(backends) for again in ("", ":again")}
 
 
 def test_servers_come_and_go_without_a_reload(haproxy: Haproxy, three_backends: list[Backend]) -> None:
@@ -86,6 +87,17 @@ def test_a_server_that_has_left_is_deleted_after_its_last_request(
     wait_for(tidy, what="the end of the server that has left")
     assert "dumbserve2" not in haproxy.ask("show servers state")
     assert haproxy.reload_count() == 0
+
+
+def test_servers_are_asked_though_no_check_succeeds(haproxy: Haproxy, three_backends: list[Backend]) -> None:
+    haproxy.template.write_text(haproxy.template_text().replace("expect status 100-599", "expect status 599"))
+    haproxy.change({})
+    haproxy.start()
+    haproxy.change(addresses(three_backends))
+    wait_for(lambda: haproxy.ask("show stat").count(",DOWN,") == 3, what="three servers that are down")
+    with Load(haproxy.port) as load:
+        wait_for(lambda: len(load.answered) == 3, what="answers of all three")
+    assert load.failed == []
 
 
 def test_a_server_moves_and_comes_back(haproxy: Haproxy, three_backends: list[Backend]) -> None:

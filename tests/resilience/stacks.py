@@ -34,8 +34,10 @@ def haproxy(place):
         connection.sendall(b"show servers state\n")
         lines = b"".join(iter(lambda: connection.recv(65536), b"")).decode().splitlines()
     servers = [line.split() for line in lines[2:] if line]
+    # Each server is there a second time, for the last try, under the name ...:again.
     # srv_addr - is a server inside HAProxy, srv_op_state 0 stopped (also by a check), any srv_admin_state maintenance.
-    return [row[4] + ":" + row[18] for row in servers if row[4] != "-" and row[5] != "0" and row[6] == "0"]
+    return [row[4] + ":" + row[18] for row in servers
+            if row[4] != "-" and row[5] != "0" and row[6] == "0" and not row[3].endswith(":again")]
 
 threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
 look, before = {"nginx": nginx, "haproxy": haproxy}[sys.argv[1]], ()
@@ -127,9 +129,13 @@ class Stack:
         nodes = self.balancer_nodes()
         if not self.pair:
             return nodes[0]
-        holders = [node for node in nodes if node.run("ip", "-4", "-o", "address", "show", "to", self.address)]
+        holders = [node for node in nodes if self.holds(node)]
         assert len(holders) == 1, f"{self.address} is on {[node.name for node in holders]} instead of on one node"
         return holders[0]
+
+    def holds(self, node: Node) -> bool:
+        """Whether the virtual IP is there."""
+        return bool(node.run("ip", "-4", "-o", "address", "show", "to", self.address))
 
     @property
     def address(self) -> str:

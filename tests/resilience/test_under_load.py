@@ -123,6 +123,30 @@ def test_the_node_of_the_active_balancer_is_lost(lab: Lab, stacks: list[Stack], 
                 _lose(lab, event, lost, how, length, struck)
 
 
+def test_the_node_of_a_passive_balancer_vanishes(lab: Lab, stacks: list[Stack], soak: bool) -> None:
+    """Cut off, it would take the address for itself, and with the higher priority keep it when it is back."""
+    length = 45 if soak else 15
+    pairs = [stack for stack in stacks if stack.pair]
+    if not pairs:
+        pytest.skip("there is one balancer only")
+    for pair in pairs:
+        first = pair.balancer_nodes()[0]
+        _make_passive(pair, first)
+        with under_load(f"the node of {pair.title}'s passive balancer vanishes for {length} s", stacks) as event:
+            active = pair.active()
+            _lose(lab, event, first, "cut", length, [stack for stack in pairs if stack.active() is first])
+            if pair.active() is not active:
+                event.problem(f"{pair.title}: the return of {first.name} has taken the address from {active.name}")
+
+
+def _make_passive(pair: Stack, node: Node) -> None:
+    """Have the virtual IP elsewhere; of the fleet's machines those before others have the higher priority."""
+    if pair.active() is node:
+        node.run("systemctl", "restart", f"{pair.name}-virtual-ip@*")
+        wait_for(lambda: not pair.holds(node), f"another holder of {pair.address}")
+        wait_for(lambda: any(map(pair.holds, pair.balancer_nodes())), f"a holder of {pair.address}")
+
+
 WRONG = {"does not render": "{{ services.none.of.these }}\n", "check command": "no such directive;\n"}
 
 
@@ -147,22 +171,29 @@ def test_templates_that_are_wrong(lab: Lab, stacks: list[Stack]) -> None:
 
 _CHANGE = """
 import json, os, sys, time
+from concurrent.futures import ThreadPoolExecutor
 from flagship.etcd import Client, Delete, Put
 from flagship.settings import load
 
+# Several at a time, each with keys of its own: one alone waits for etcd's disk longer than there is time for a change.
+WRITERS, KEYS = 5, 30
 prefix, addresses, changes, seconds = json.load(sys.stdin)
-there = {}
-with Client(load(None, os.environ).etcd) as etcd:
-    began = time.monotonic()
-    for number in range(changes):
+
+def write(first):
+    there = set()
+    for number in range(first, changes, WRITERS):
         time.sleep(max(0, began + number * seconds / changes - time.monotonic()))
-        key = prefix + "change-" + str(number % 30)
+        key = prefix + "change-" + str(number % KEYS)
         if key in there:
             etcd.txn([], [Delete(key)])
-            del there[key]
+            there.remove(key)
         else:
-            there[key] = addresses[number % len(addresses)]
-            etcd.txn([], [Put(key, there[key].encode())])
+            etcd.txn([], [Put(key, addresses[number % len(addresses)].encode())])
+            there.add(key)
+
+with Client(load(None, os.environ).etcd) as etcd, ThreadPoolExecutor(WRITERS) as pool:
+    began = time.monotonic()
+    list(pool.map(write, range(WRITERS)))
     print(time.monotonic() - began)
 """
 
@@ -287,7 +318,8 @@ def _watch_unit(stack: Stack, node: Node) -> str:
 @contextmanager
 def _template(stack: Stack, node: Node, text: str) -> Iterator[None]:
     """Have the site's watcher on the node use that template."""
-    settings, unit, path = f"/etc/flagship/{stack.watch}.ini", _watch_unit(stack, node), f"/root/wrong-{stack.name}.j2"
+    unit, settings = _watch_unit(stack, node), f"/etc/flagship/{stack.watch}.ini"
+    path = f"/etc/flagship/wrong-{stack.name}.j2"
     kept = node.run("cat", settings)
     node.run("tee", path, stdin=text)
     node.run("tee", settings, stdin=re.sub(r"(?m)^template = .*", f"template = {path}", kept) + "\n")
