@@ -148,15 +148,15 @@ def test_statuses_that_are_none(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ttl", "lease"), [(2, 2), (3.5, 3), (4, 4), (5, 4), (7, 4), (7.9, 4), (8, 5), (10, 7), (60, 57)]
+    ("ttl", "lease"), [(2, 2), (3.5, 3), (4, 4), (5, 4), (7, 4), (7.9, 4), (8, 4), (9, 5), (10, 6), (60, 56)]
 )
 def test_lease_for_a_promise(ttl: float, lease: int) -> None:
     assert lease_seconds(ttl) == lease
 
 
-@given(st.floats(7, 3600))
+@given(st.floats(8, 3600))
 def test_a_promise_holds_when_the_leader_of_etcd_dies(ttl: float) -> None:
-    election, extension = 2, 1
+    election, extension = 3, 1
     assert election + lease_seconds(ttl) + extension <= ttl
 
 
@@ -312,7 +312,7 @@ def test_a_lost_lease_takes_the_key_away_for_a_moment_only(announce: Start, etcd
 def test_a_node_that_freezes_together_with_the_leader_of_etcd_is_out_in_time(
     etcd_cluster: EtcdCluster, prefix: str, website: Website
 ) -> None:
-    announcer = Announce(etcd_cluster, prefix, website, "--ttl", "7s")
+    announcer = Announce(etcd_cluster, prefix, website, "--ttl", "8s")
     leader = etcd_cluster.leader()
     others = [member for member in etcd_cluster.members if member is not leader]
     with Client(EtcdConnection(tuple(member.endpoint for member in others))) as client:
@@ -320,7 +320,7 @@ def test_a_node_that_freezes_together_with_the_leader_of_etcd_is_out_in_time(
             wait_for(lambda: client.get(announcer.key), what="the key")
             announcer.process.send_signal(signal.SIGSTOP)
             leader.pause()
-            wait_for(lambda: client.get(announcer.key) is None, 7 + 1, "the end of the key")
+            wait_for(lambda: client.get(announcer.key) is None, 8 + 1, "the end of the key")
             announcer.process.send_signal(signal.SIGCONT)
             wait_for(lambda: client.get(announcer.key), 10, "the key when the node is back")
         finally:
