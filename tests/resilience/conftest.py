@@ -3,7 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +10,8 @@ from events import table
 from lab import Lab, Running, wait_for
 from stacks import Stack, stacks_of
 
-STEADY = [f"steady-{number}.service" for number in range(6)]
+# So many that each node gets some, also those that have the most units of the sites.
+STEADY = [f"steady-{number}.service" for number in range(16)]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,7 +26,7 @@ def soak(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """The lab of the scenario, with units beside the site's that may run on any node."""
-    lab = Lab(os.environ.get("RESILIENCE_LAB", "molecule-resilience"))
+    lab = Lab("molecule-resilience")
     spread(lab)
     yield lab
     _remove(lab)

@@ -27,18 +27,6 @@ def test_the_leader_of_etcd_is_killed_again_and_again(lab: Lab, before: Running,
     lab.stays(before, 0)
 
 
-def test_etcd_is_away(lab: Lab, before: Running, soak: bool) -> None:
-    for outage in (60, 60, 60, 300) if soak else (2 * TTL,):
-        with ExitStack() as stack:
-            for node in lab.members:
-                stack.callback(node.run, "systemctl", "start", "--no-block", "etcd")
-                node.run("systemctl", "stop", "etcd")
-            lab.stays(before, outage)
-        lab.settle()
-        # An engine waits a TTL after an outage before it calls a machine dead.
-        lab.stays(before, TTL + 2)
-
-
 @pytest.mark.parametrize("at_once", [False, True], ids=["one after the other", "all at once"])
 def test_every_node_is_cut_off_from_etcd_for_less_than_the_ttl(lab: Lab, before: Running, at_once: bool) -> None:
     for nodes in [lab.nodes] if at_once else [[node] for node in lab.nodes]:

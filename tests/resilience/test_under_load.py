@@ -92,19 +92,19 @@ def test_a_web_node_vanishes(lab: Lab, stacks: list[Stack], soak: bool) -> None:
 
 
 def test_etcd_is_away(lab: Lab, stacks: list[Stack], before: Running, soak: bool) -> None:
-    length = 60 if soak else 20
-    with under_load(f"all of etcd away for {length} s", stacks) as event:
-        event.phase("away")
-        with ExitStack() as restored:
-            for node in lab.members:
-                restored.callback(node.run, "systemctl", "start", "--no-block", "etcd")
-                node.run("systemctl", "stop", "etcd")
-            lab.stays(before, length)
-        event.phase("back")
-        wait_for(lab.etcd_healthy, "a healthy etcd")
-        lab.settle()
-        # An engine waits a TTL after an outage before it calls a machine dead.
-        lab.stays(before, TTL + 2)
+    for length in (60, 60, 60, 300) if soak else (20,):
+        with under_load(f"all of etcd away for {length} s", stacks) as event:
+            event.phase("away")
+            with ExitStack() as restored:
+                for node in lab.members:
+                    restored.callback(node.run, "systemctl", "start", "--no-block", "etcd")
+                    node.run("systemctl", "stop", "etcd")
+                lab.stays(before, length)
+            event.phase("back")
+            wait_for(lab.etcd_healthy, "a healthy etcd")
+            lab.settle()
+            # An engine waits a TTL after an outage before it calls a machine dead.
+            lab.stays(before, TTL + 2)
 
 
 def test_the_node_of_the_active_balancer_is_lost(lab: Lab, stacks: list[Stack], soak: bool) -> None:
@@ -176,7 +176,7 @@ from flagship.etcd import Client, Delete, Put
 from flagship.settings import load
 
 # Several at a time, each with keys of its own: one alone waits for etcd's disk longer than there is time for a change.
-WRITERS, KEYS = 5, 30
+WRITERS, KEYS = 15, 30
 prefix, addresses, changes, seconds = json.load(sys.stdin)
 
 def write(first):
