@@ -24,14 +24,17 @@ write inventory.yml flatcar | tee "$output/log"
 if grep -E 'changed=[1-9]' "$output/log"; then exit 1; fi
 write inventory.yml fedora -e user_data_target=fedora-coreos -e site_stack=haproxy
 write inventory.yml linux -e user_data_target=linux -e user_data_update_strategy=
+write inventory.yml programs -e user_data_target=linux -e user_data_programs_url=https://files.example.com/flagship -e user_data_update_strategy= \
+    -e user_data_python=/opt/flagship/python/bin/python3
 write cloud.yml learnt -e user_data_format=ignition
 write cloud.yml cloud
-for file in "$output"/{flatcar,fedora,linux,learnt}/*.ign; do
+for file in "$output"/{flatcar,fedora,linux,programs,learnt}/*.ign; do
     test -z "$(ignition-validate "$file" 2>&1)"
 done
 
 refused 'etcd 3.7 has no discovery by URL any more' cloud.yml -e '{"user_data_etcd_version": "3.7"}'
 refused 'The address of core01 is not known before it boots' cloud.yml -e user_data_etcd_discovery_url=
+refused 'A cloud-config fetches nothing' cloud.yml -e user_data_programs_url=https://files.example.com/flagship
 refused 'no [Install] section' inventory.yml -e '{"user_data_units": [{"name": "a.service", "enabled": true, "content": "[Service]\nExecStart=/bin/true\n"}]}'
 
 ansible-playbook -i localhost, check.yml -e "output=$output"
