@@ -21,6 +21,10 @@ class Certificates:
         self.server = self._sign("server", "/CN=etcd", "subjectAltName=IP:127.0.0.1", "ca")
         self.client = self._sign("client", "/CN=root", "extendedKeyUsage=clientAuth", "ca")
 
+    def client_of(self, user: str) -> str:
+        """The certificate of a client with that name."""
+        return self._sign(user, f"/CN={user}", "extendedKeyUsage=clientAuth", "ca")
+
     def key(self, name: str) -> str:
         return str(self.directory / f"{name}.key")
 
