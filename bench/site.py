@@ -74,7 +74,7 @@ def _changes(hosts: list[list[str]]) -> list[Row]:
 
 
 def thousand() -> list[Row]:
-    """A thousand backends announced at once, until nginx has confirmed that it runs with all of them."""
+    """A thousand backends announced at once, until nginx runs with all of them and brings a page."""
     with tempfile.TemporaryDirectory(prefix="flagship-bench-") as name:
         directory = Path(name)
         etcd = EtcdServer(directory, arguments=["--unsafe-no-fsync=false"])
@@ -103,14 +103,14 @@ def _runs(client: Client, nginx: Nginx, server: Server) -> list[float]:
             nginx.in_step() and status["confirmed"] and not status["error"]
         )
 
+    page = (200, server.page.decode())
     taken = []
     for _run in range(RUNS):
         began = time.monotonic()
         write(client, [Put(key, server.address.encode()) for key in keys])
-        wait_for(lambda: live(BACKENDS), 60, "a thousand backends")
+        # A worker of the configuration before may take one more request, and has no backend for it.
+        wait_for(lambda: live(BACKENDS) and nginx.get() == page, 60, "a page from a thousand backends")
         taken.append(time.monotonic() - began)
-        if nginx.get() != (200, server.page.decode()):
-            raise SystemExit("nginx does not answer with the page of the backends.")
         write(client, [Delete(key) for key in keys])
         wait_for(lambda: live(0), 60, "the end of the backends")
     return taken
