@@ -25,6 +25,8 @@ from flagship.settings import load
 CHANGES = 100
 PAUSE = 0.3  # between changes, so that each is one of its own
 LIMIT = 10.0
+# The nodes share the cores of one machine, and asking without a pause takes one of them from the watcher.
+ASK_EVERY = 0.01
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -77,6 +79,7 @@ def change(etcd: Client, key: str, server: Server, host: str, port: int) -> floa
     while page(host, port) != server.page:
         if time.monotonic() > began + LIMIT:
             raise SystemExit(f"The site did not use {server.address} within {LIMIT:g} s: see the watcher's journal.")
+        time.sleep(ASK_EVERY)
     return time.monotonic() - began
 
 
