@@ -11,7 +11,7 @@ from lab import Lab, Running, wait_for
 from stacks import Stack, stacks_of
 
 # So many that each node gets some, also those that have the most units of the sites.
-STEADY = [f"steady-{number}.service" for number in range(16)]
+STEADY = [f"steady-{number}.service" for number in range(32)]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
