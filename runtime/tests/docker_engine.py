@@ -34,6 +34,7 @@ class Containers:
 
     def __init__(self) -> None:
         self.run = uuid.uuid4().hex[:8]
+        self.label = f"{LABEL}={self.run}"
         self.image = f"flagship-test-register-{self.run}:1"
         archive = io.BytesIO()
         files = {}
@@ -55,9 +56,7 @@ class Containers:
 
     def start(self, name: str, *options: str) -> str:
         """A running container; returns its id."""
-        return docker(
-            "run", "--detach", f"--label={LABEL}={self.run}", f"--name={self.name(name)}", *options, self.image
-        )
+        return docker("run", "--detach", f"--label={self.label}", f"--name={self.name(name)}", *options, self.image)
 
     def address(self, name: str, network: str = "bridge") -> str:
         path = f"{{{{(index .NetworkSettings.Networks {network!r}).IPAddress}}}}".replace("'", '"')
@@ -66,7 +65,7 @@ class Containers:
     def remove(self) -> None:
         for kind, how in (("container", ["--force", "--volumes"]), ("network", [])):
             every = ["--all"] if kind == "container" else []
-            found = docker(kind, "ls", *every, "--quiet", "--filter", f"label={LABEL}={self.run}").split()
+            found = docker(kind, "ls", *every, "--quiet", "--filter", f"label={self.label}").split()
             if found:
                 docker(kind, "rm", *how, *found)
         docker("image", "rm", "--force", self.image)

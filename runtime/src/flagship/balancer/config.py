@@ -24,12 +24,17 @@ STAGED = "{staged}"
 STAGED_NAME = "{staged_name}"
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
+# https://github.com/moby/moby/blob/master/daemon/names/names.go
+_CONTAINER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+_SIGNAL = re.compile(r"[A-Z][A-Z0-9]+")
 _REQUIRED = ("prefix", "template", "destination")
 _OPTIONAL = {
     "mode": "0644",
     "check": "",
     "running": "",
     "reload": "",
+    "container": "",
+    "signal": "",
     "confirm": "",
     "haproxy_socket": "",
     "variables": "{}",
@@ -45,10 +50,11 @@ class TemplateConfig:
 
     `template` is the path of a Jinja2 template or the name of a bundled one, which is given `variables`. `check` must
     succeed before a new file replaces the old one; in it {staged} stands for the new file's path and {staged_name} for
-    the last part of that. `reload` makes the balancer read the file. `confirm` is an http URL that answers with the
-    digest of the file that is live in its first line. `haproxy_socket` is HAProxy's runtime API, through which servers
-    come and go without a reload. `running` is asked when one of these fails: if that fails, too, there is no balancer
-    yet, and it reads the file when it starts.
+    the last part of that. `reload` makes the balancer read the file. `running` is asked when one of these fails: if
+    that fails, too, there is no balancer yet, and it reads the file when it starts. For a balancer in a container of
+    this node's Docker engine both are replaced by `container`, its name, and `signal`, such as HUP, which makes it read
+    the file; `check` is run in it then. `confirm` is an http URL that answers with the digest of the file that is live
+    in its first line. `haproxy_socket` is HAProxy's runtime API, through which servers come and go without a reload.
     """
 
     name: str
@@ -62,6 +68,8 @@ class TemplateConfig:
     quiescence_min: float
     quiescence_max: float
     resync: float
+    container: str = ""
+    signal: str = ""
     confirm: str = ""
     haproxy_socket: str = ""
     # It may hold passwords.
@@ -113,12 +121,18 @@ def _template(path: str, name: str, values: Mapping[str, str]) -> TemplateConfig
         quiescence_min=read("quiescence_min", parse_duration),
         quiescence_max=read("quiescence_max", parse_duration),
         resync=read("resync", _resync),
+        container=read("container", _container),
+        signal=read("signal", _signal),
         confirm=read("confirm", _url),
         haproxy_socket=read("haproxy_socket", lambda text: _absolute(text) if text else ""),
         variables=read("variables", _object),
     )
     if config.quiescence_max < config.quiescence_min:
         raise SettingsError(f"{where}: quiescence_max is shorter than quiescence_min.")
+    if bool(config.container) != bool(config.signal):
+        raise SettingsError(f"{where}: container and signal belong together, and one of them is missing.")
+    if config.container and (config.reload or config.running):
+        raise SettingsError(f"{where}: a balancer in a container has neither reload nor running, but a signal.")
     return config
 
 
@@ -136,6 +150,18 @@ def _mode(text: str) -> int:
 
 def _command(text: str) -> tuple[str, ...]:
     return tuple(shlex.split(text))
+
+
+def _container(text: str) -> str:
+    if text and not _CONTAINER.fullmatch(text):
+        raise ValueError("it is no name of a container")
+    return text
+
+
+def _signal(text: str) -> str:
+    if text and not _SIGNAL.fullmatch(text):
+        raise ValueError("write a signal such as HUP, or nothing")
+    return text
 
 
 def _resync(text: str) -> float:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from flagship.balancer.config import TemplateConfig
-from flagship.balancer.process import Balancer, BalancerError, NotRunningError, UnconfirmedError
+from flagship.balancer.control import BalancerError, NotRunningError
+from flagship.balancer.process import Balancer, UnconfirmedError
 from flagship.balancer.render import Rendered
 
 log = logging.getLogger(__name__)

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import http.client
 import logging
-import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
 from pathlib import Path
 
 from flagship.balancer import haproxy
 from flagship.balancer.config import STAGED, STAGED_NAME, TemplateConfig
+from flagship.balancer.container import Container
+from flagship.balancer.control import BalancerError, Control, Programs
 
 log = logging.getLogger(__name__)
 
-# How long check, running and reload may take, in seconds.
-COMMAND_TIMEOUT = 30.0
 # How long a balancer that was told to read its file may take to show the file's digest, each of three times.
 CONFIRM_TIMEOUT = 3.0
 # The same for a change through the runtime API, which is done when it is answered.
@@ -31,16 +29,8 @@ RUNTIME_CONFIRM_TIMEOUT = 1.0
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-class BalancerError(Exception):
-    """The balancer refused a file, or did not come to run with it; the text is one sentence."""
-
-
 class UnconfirmedError(BalancerError):
     """The balancer was told to read its file, and still runs with another one."""
-
-
-class NotRunningError(Exception):
-    """There is no balancer now."""
 
 
 class Balancer:
@@ -48,6 +38,9 @@ class Balancer:
 
     def __init__(self, config: TemplateConfig) -> None:
         self._config = config
+        self._control: Control = (
+            Container(config.container, config.signal) if config.container else Programs(config.reload, config.running)
+        )
         self._api = haproxy.RuntimeApi(config.haproxy_socket) if config.haproxy_socket else None
 
     def check(self, staged: Path) -> None:
@@ -58,16 +51,16 @@ class Balancer:
             for placeholder, value in places.items():
                 word = word.replace(placeholder, value)
             command.append(word)
-        self._command("check", command)
+        self._control.check(command)
 
     def reload(self) -> None:
         """Make the balancer read its file; raises BalancerError, NotRunningError."""
-        self._command("reload", self._config.reload)
+        self._control.reload()
 
     def shows(self, digest: str) -> bool:
         """Whether it runs with the file of that digest, as far as it can be asked; raises NotRunningError."""
         if self._config.confirm and _first_line(self._config.confirm) != digest:
-            self._ask_whether_running()
+            self._control.ask_whether_running()
             return False
         return True
 
@@ -90,7 +83,7 @@ class Balancer:
         pause = 0.01
         while problem := self._unconfirmed(digest, text):
             if time.monotonic() >= deadline:
-                self._ask_whether_running()
+                self._control.ask_whether_running()
                 raise UnconfirmedError(f"the balancer does not run with the new file after {limit:g} s: {problem}.")
             time.sleep(pause)
             pause = min(0.2, pause * 1.5)
@@ -155,24 +148,6 @@ class Balancer:
         except haproxy.RuntimeApiError:
             return False  # it is not running: then it will read the file
 
-    def _command(self, name: str, command: Sequence[str]) -> None:
-        if not command:
-            return
-        try:
-            _run(name, command)
-        except BalancerError:
-            self._ask_whether_running()
-            raise
-
-    def _ask_whether_running(self) -> None:
-        """Raises NotRunningError if the configuration has a command that says so."""
-        if not self._config.running:
-            return
-        try:
-            _run("running", self._config.running)
-        except BalancerError as error:
-            raise NotRunningError(str(error)) from None
-
 
 def _first_line(url: str) -> str:
     """What the URL answers, "" when it does not."""
@@ -181,22 +156,3 @@ def _first_line(url: str) -> str:
             return str(answer.readline(200).decode("utf-8", "replace").strip())
     except (OSError, ValueError, http.client.HTTPException):
         return ""
-
-
-def _run(name: str, command: Sequence[str]) -> None:
-    """Run a command of the configuration; BalancerError with its last words if it does not succeed."""
-    shown = " ".join(command)
-    try:
-        result = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_TIMEOUT, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise BalancerError(f"{name} command `{shown}` did not end within {COMMAND_TIMEOUT:g} s.") from None
-    except OSError as error:
-        raise BalancerError(f"{name} command `{shown}` cannot be run: {error.strerror}.") from None
-    if result.returncode:
-        lines = (result.stderr.strip() or result.stdout.strip()).decode("utf-8", "replace").splitlines()
-        # HAProxy introduces itself; both name the mistake first and sum up last.
-        mistakes = [line for line in lines if not line.startswith(("[NOTICE]", "[WARNING]"))]
-        words = "; ".join(mistakes[:3]).rstrip(".") or "no output"
-        raise BalancerError(f"{name} command `{shown}` failed with exit code {result.returncode}: {words}.")

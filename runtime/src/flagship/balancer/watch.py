@@ -15,9 +15,9 @@ from pathlib import Path
 
 from flagship import daemon
 from flagship.balancer.config import TemplateConfig, load_templates
+from flagship.balancer.control import COMMAND_TIMEOUT
 from flagship.balancer.node import Node, own_node
 from flagship.balancer.output import Output, OutputError
-from flagship.balancer.process import COMMAND_TIMEOUT
 from flagship.balancer.render import Rendered, RenderError, render
 from flagship.cli import ArgumentParser, CommandError
 from flagship.etcd import Client, EtcdError, Event, Follower, KeyValue, Snapshot, apply

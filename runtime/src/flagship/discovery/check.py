@@ -7,15 +7,14 @@
 from __future__ import annotations
 
 import http.client
-import io
 import re
 import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
 from urllib.parse import urlsplit
 
+from flagship.http_exchange import exchange
 from flagship.services import parse_address
 
 # A check returns "" when it passes, else what is wrong; it ends within the seconds it is given.
@@ -96,9 +95,7 @@ def _http(host: str, port: int, request: bytes, statuses: Statuses, body: bytes,
     deadline = time.monotonic() + timeout
     try:
         with socket.create_connection((host, port), timeout) as connection:
-            connection.sendall(request)
-            answer = http.client.HTTPResponse(cast(socket.socket, _Bounded(connection, deadline)))
-            answer.begin()
+            answer = exchange(connection, request, deadline)
             if not any(answer.status in accepted for accepted in statuses):
                 return f"status {answer.status}"
             if body and body not in answer.read(LONGEST_BODY):
@@ -108,24 +105,6 @@ def _http(host: str, port: int, request: bytes, statuses: Statuses, body: bytes,
     except http.client.HTTPException:
         return "it does not answer in HTTP"
     return ""
-
-
-class _Bounded(io.RawIOBase):
-    """What a connection receives until a deadline; http.client's own is per read, and a slow drip never reaches it."""
-
-    def __init__(self, connection: socket.socket, deadline: float) -> None:
-        self._connection = connection
-        self._deadline = deadline
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(self)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int:
-        self._connection.settimeout(max(0.001, self._deadline - time.monotonic()))
-        return self._connection.recv_into(buffer)
 
 
 def _reason(error: OSError) -> str:
