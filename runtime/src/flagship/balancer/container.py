@@ -5,8 +5,8 @@
 """A balancer in a container, reached through the Docker engine's API on its socket.
 
 Every change of a key waits for this, so it is not done by the program `docker`, each start of which takes some 25 ms,
-nor by the SDK, which takes 10 MiB. What is asked for has been the same since API 1.24, and a path without a version gets
-the engine's own: https://docs.docker.com/reference/api/engine/
+nor by the SDK, which takes 10 MiB. What is asked for has been the same since API 1.24, and a path without a version
+gets the engine's own: https://docs.docker.com/reference/api/engine/
 """
 
 from __future__ import annotations

@@ -125,13 +125,10 @@ class Client:
         request = etcdrpc.LeaseKeepAliveRequest(ID=lease)
 
         def renew(link: Link, **how: Any) -> Any:
-            call = link.lease.LeaseKeepAlive(iter([request]), **how)
-            try:
-                return next(call)
-            except StopIteration:
-                raise _StreamEndedError from None
-            finally:
-                call.cancel()
+            answer = link.keep_alive_once(request, **how)
+            if answer is None:
+                raise _StreamEndedError
+            return answer
 
         seconds = int(self._call(renew, first=_FIRST_RENEWALS).TTL)
         if seconds <= 0:
