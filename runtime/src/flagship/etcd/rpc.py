@@ -15,6 +15,12 @@ os.environ["PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"] = "python"
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
+import grpc._common
 from etcd3 import etcdrpc
+
+# grpc wakes a thread that waits for the next answer of a watch ten times a second, so that a main thread learns of
+# signals; ours learns of them from a socket (flagship.daemon). In seconds; a tenth took a third of what a daemon
+# needs at rest.
+grpc._common.MAXIMUM_WAIT_TIMEOUT = 60.0
 
 __all__ = ["etcdrpc", "grpc"]
