@@ -43,7 +43,7 @@ SEEDS = {
     "web container killed": "up to 10 s stale",
     "web node freezes": "2,856 of 6,000 failed, never repaired",
     "web node vanishes": "2,107 of 4,500 failed",
-    "all of etcd away": "158 failed, balancer restarted",
+    "all of etcd away for 60 s": "158 failed, balancer restarted",
     "the active balancer's node": "total loss",
     "a template": "balancer broken",
 }
