@@ -25,6 +25,7 @@ from flagship.etcd import (
     Unavailable,
 )
 from flagship.etcd.client import prefix_range
+from flagship.etcd.rpc import grpc
 from flagship.etcd.transport import Failure
 from hypothesis import given
 from hypothesis import strategies as st
@@ -97,6 +98,28 @@ def test_transactions(etcd_client: Client, prefix: str) -> None:
     assert both.revision == create.revision + 1
     assert not etcd_client.txn(replace, [Put(key, b"4")]).succeeded
     assert list(etcd_client.range(prefix).items) == [other]
+
+
+class ForgottenCall:
+    """A call that never ends."""
+
+    def future(self, _request: object, *, timeout: float, metadata: object) -> ForgottenCall:
+        return self
+
+    def result(self, timeout: float) -> None:
+        raise grpc.FutureTimeoutError
+
+    def cancel(self) -> None:
+        pass
+
+
+def test_a_renewal_that_grpc_forgets_is_asked_for_on_another_connection(etcd_client: Client) -> None:
+    lease = etcd_client.grant(60)
+    with etcd_client.endpoints.shared() as link:
+        link.renew = ForgottenCall()
+    assert etcd_client.keep_alive(lease) == 60
+    with etcd_client.endpoints.shared() as other:
+        assert other is not link
 
 
 def test_leases(etcd_client: Client, prefix: str) -> None:

@@ -34,6 +34,9 @@ from flagship.settings import EtcdConnection
 _SHORTEST_ATTEMPT = 0.5
 # A member that has passed a renewal on to a dead leader waits for that one longer than the election of the next takes.
 _FIRST_RENEWALS = 0.5
+# A call of grpc may not end at its deadline: one that waits while its member restarts was seen to wait for good, as in
+# https://github.com/grpc/grpc/issues/20562.
+_GRACE = 0.5
 # With less than this left another attempt is not worth while, in seconds.
 _SHORTEST_REMAINDER = 0.05
 
@@ -125,9 +128,15 @@ class Client:
         request = etcdrpc.LeaseKeepAliveRequest(ID=lease)
 
         def renew(link: Link, **how: Any) -> Any:
-            answer = link.keep_alive_once(request, **how)
+            call = link.renew.future(request, **how)
+            try:
+                answer = call.result(how["timeout"] + _GRACE)
+            except grpc.FutureTimeoutError:
+                answer = None
+            finally:
+                call.cancel()
             if answer is None:
-                raise _StreamEndedError
+                raise _NoAnswerError
             return answer
 
         seconds = int(self._call(renew, first=_FIRST_RENEWALS).TTL)
@@ -186,8 +195,8 @@ class Client:
                 try:
                     limit = min(share, first) if tries < len(self.endpoints.urls) else share
                     return self.attempt(link, perform, min(limit, deadline - time.monotonic()))
-                except _StreamEndedError:
-                    failure = Failure("UNAVAILABLE", "the connection ended")
+                except _NoAnswerError:
+                    failure = Failure("DEADLINE_EXCEEDED", "")
                 except grpc.RpcError as error:
                     failure = failure_of(error)
                 except ValueError as error:  # grpc: "Cannot invoke RPC on closed channel!"
@@ -236,8 +245,8 @@ class Client:
                 self._token = ""
 
 
-class _StreamEndedError(Exception):
-    """A stream ended without an answer."""
+class _NoAnswerError(Exception):
+    """A call ended without an answer, or grpc did not end it at its deadline."""
 
 
 def prefix_range(prefix: str) -> tuple[bytes, bytes]:

@@ -116,9 +116,9 @@ class Link:
         self.lease = etcdrpc.LeaseStub(self._channel)
         self.watch = etcdrpc.WatchStub(self._channel)
         self.auth = etcdrpc.AuthStub(self._channel)
-        # A stream of one request and one answer is the same on the wire as a call (gRPC over HTTP2, "Requests"), and a
-        # call does not start two threads each time.
-        self.keep_alive_once = self._channel.unary_unary(
+        # A stream of one request and one answer is the same on the wire as a call (gRPC over HTTP2, "Requests"), and
+        # needs fewer threads.
+        self.renew = self._channel.unary_unary(
             "/etcdserverpb.Lease/LeaseKeepAlive",
             request_serializer=etcdrpc.LeaseKeepAliveRequest.SerializeToString,
             response_deserializer=etcdrpc.LeaseKeepAliveResponse.FromString,
