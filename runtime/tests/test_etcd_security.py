@@ -102,6 +102,31 @@ def test_without_the_client_certificate(secure: EtcdServer) -> None:
         client.get("a")
 
 
+def test_a_renewed_certificate_is_shown_once_the_old_one_does_no_more(secure: EtcdServer, tmp_path: Path) -> None:
+    connection = secure.connection(2)
+    files = tmp_path / "client.pem", tmp_path / "client.key"
+    own = [Path(file).read_bytes() for file in (connection.client_cert, connection.client_key)]
+    (tmp_path / "other").mkdir()
+    others = [Path(file).read_bytes() for file in Certificates(tmp_path / "other").pair("client")]
+
+    def show(contents: list[bytes]) -> None:
+        for file, content in zip(files, contents, strict=True):
+            file.write_bytes(content)
+
+    show(others)
+    with Client(replace(connection, client_cert=str(files[0]), client_key=str(files[1]))) as client:
+        with pytest.raises(Unavailable):
+            client.put("a", b"1")
+        show(own)
+        client.put("a", b"2")
+        # What cannot be read for a moment changes nothing.
+        for file in files:
+            file.unlink()
+        secure.stop()
+        secure.start()
+        client.put("a", b"3")
+
+
 def test_users(secure: EtcdServer) -> None:
     """A user of one prefix; its tokens live a second, and end with the server's process."""
     root: EtcdConnection = replace(secure.connection(), user="root", password="root-secret")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -139,6 +139,7 @@ class Endpoints:
     def __init__(self, connection: EtcdConnection) -> None:
         self.urls = connection.endpoints
         self.where = ", ".join(self.urls)
+        self._connection = connection
         self._credentials = _credentials(connection)
         self._lock = threading.Lock()
         self._preferred = 0
@@ -148,7 +149,7 @@ class Endpoints:
         """A connection of one's own to the preferred endpoint; the caller closes it."""
         with self._lock:
             url = self.urls[self._preferred]
-        return Link(url, self._credentials if url.startswith("https://") else None)
+        return self._link(url)
 
     @contextmanager
     def shared(self) -> Iterator[Link]:
@@ -157,7 +158,7 @@ class Endpoints:
             url = self.urls[self._preferred]
             link = self._links.get(url)
             if link is None:
-                link = self._links[url] = Link(url, self._credentials if url.startswith("https://") else None)
+                link = self._links[url] = self._link(url)
             link.users += 1
         try:
             yield link
@@ -167,6 +168,15 @@ class Endpoints:
                 unused = link.retired and not link.users
             if unused:
                 link.close()
+
+    def _link(self, url: str) -> Link:
+        """A connection with the certificate that is there now, for it may have been renewed since the last one."""
+        if not url.startswith("https://"):
+            return Link(url, None)
+        # One is about to be replaced: what was read before does as long as its time is not over.
+        with suppress(SettingsError):
+            self._credentials = _credentials(self._connection)
+        return Link(url, self._credentials)
 
     def reject(self, link: Link) -> None:
         """Prefer the next endpoint from now on, and let nobody else begin to use this connection."""
