@@ -70,6 +70,7 @@ class FleetSettings:
     """What `flagship fleet` needs to know; `agent_ttl` in seconds, `public_ip` "" = found automatically.
 
     The three `api_` files open the API on TCP sockets, to clients with a certificate of `api_client_ca`: all or none.
+    Those have one of `api_client_names` as common name, or any where there is none.
     `verbosity` above 0 logs what is else of no interest. Raises SettingsError when the values contradict each other.
     """
 
@@ -83,6 +84,7 @@ class FleetSettings:
     api_cert: str = ""
     api_key: str = ""
     api_client_ca: str = ""
+    api_client_names: tuple[str, ...] = ()
     verbosity: int = 0
 
     def __post_init__(self) -> None:
@@ -119,6 +121,7 @@ _DEFAULTS: Mapping[str, Mapping[str, str]] = {
         "api_cert": "",
         "api_key": "",
         "api_client_ca": "",
+        "api_client_names": "",
         "verbosity": "0",
     },
 }
@@ -139,7 +142,7 @@ def load(path: str | None, environ: Mapping[str, str], over_file: Layer = (), ov
     etcd, fleet = values["etcd"], values["fleet"]
     return Settings(
         etcd=EtcdConnection(
-            endpoints=tuple(part.strip() for part in etcd["endpoints"].split(",") if part.strip()),
+            endpoints=_words(etcd["endpoints"]),
             ca_cert=etcd["ca_cert"],
             client_cert=etcd["client_cert"],
             client_key=etcd["client_key"],
@@ -158,6 +161,7 @@ def load(path: str | None, environ: Mapping[str, str], over_file: Layer = (), ov
             api_cert=fleet["api_cert"],
             api_key=fleet["api_key"],
             api_client_ca=fleet["api_client_ca"],
+            api_client_names=_words(fleet["api_client_names"]),
             verbosity=_named("fleet verbosity", _parse_count, fleet["verbosity"]),
         ),
     )
@@ -178,6 +182,10 @@ def _named(name: str, parse: Callable[[str], T], text: str) -> T:
         return parse(text)
     except ValueError as error:
         raise SettingsError(f"{name} is {text!r}: {error}.") from None
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _parse_metadata(text: str) -> Mapping[str, str]:

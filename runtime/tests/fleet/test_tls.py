@@ -15,7 +15,7 @@ import pytest
 from etcd_server import wait_for
 from flagship.fleet.client import ClientError, FleetClient
 from flagship.fleet.fleetctl import main
-from flagship.fleet.tls import server_context
+from flagship.fleet.tls import common_name, refusal, server_context
 from flagship.settings import SettingsError, load
 from test_etcd_security import Certificates
 
@@ -66,15 +66,21 @@ def test_clients_with_a_certificate_are_served(
     client.close()
 
     # The server asks for a certificate; the client checks the server's.
-    with pytest.raises(ClientError, match="does not answer"):
+    with pytest.raises(ClientError, match=r"does not answer.*CERTIFICATE_REQUIRED"):
         FleetClient(endpoint, ca_cert=certificates.ca).machines()
     with pytest.raises(ClientError, match="CERTIFICATE_VERIFY_FAILED"):
         FleetClient(endpoint, client_cert=certificate, client_key=key).machines()
     own = tmp_path / "own"
     own.mkdir()
     other, other_key = Certificates(own).pair("client")
-    with pytest.raises(ClientError, match="does not answer"):
+    with pytest.raises(ClientError, match=r"does not answer.*UNKNOWN_CA"):
         FleetClient(endpoint, ca_cert=certificates.ca, client_cert=other, client_key=other_key).machines()
+    refused = (
+        "PEER_DID_NOT_RETURN_A_CERTIFICATE",
+        "its certificate does not do (unable to get local issuer certificate)",
+    )
+    lines = [f"127.0.0.1 is not let to the API: {reason}." for reason in refused]
+    wait_for(lambda: all(line in found.journal.read_text() for line in lines), what="a line for each that was refused")
     with pytest.raises((http.client.HTTPException, OSError)):
         plain = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         plain.request("GET", "/fleet/v1/machines")
@@ -85,6 +91,38 @@ def test_clients_with_a_certificate_are_served(
         assert main(list_machines, {}) == 0
         found.process.terminate()
         assert found.process.wait(15) == 0
+
+
+def test_a_certificate_for_somebody_else_is_told_so(
+    daemon: Callable[..., Daemon], listener: socket.socket, certificates: Certificates
+) -> None:
+    daemon(listener, *api_settings(certificates), "api_client_names = root, operator")
+    certificate, key = certificates.pair("client")
+    endpoint = f"https://127.0.0.1:{listener.getsockname()[1]}"
+    client = FleetClient(endpoint, ca_cert=certificates.ca, client_cert=certificate, client_key=key)
+
+    def answer() -> str:
+        try:
+            client.put_unit(
+                "a.service", options=[{"section": "Service", "name": "Environment", "value": "x" * 200_000}]
+            )
+        except ClientError as error:
+            return str(error)
+        return "it was served"
+
+    wait_for(lambda: "Error 403" in answer(), what="the API")
+    for _attempt in range(5):
+        assert answer() == (
+            "Error 403: the certificate of client does not open the fleet API: show that of root or operator"
+        )
+
+
+def test_whose_certificate_it_is() -> None:
+    subject = ((("organizationName", "flagship"),), (("commonName", "root"),))
+    assert common_name({"subject": subject}) == "root"
+    assert common_name({"subject": subject[:1]}) == common_name({}) == common_name(None) == ""
+    assert refusal("root", ("root",)) == refusal("anyone", ()) == b""
+    assert refusal("", ("root",)).startswith(b"HTTP/1.1 403 Forbidden\r\n")
 
 
 def test_a_reload_shows_a_renewed_certificate(

@@ -9,18 +9,24 @@ waitress has no TLS, so connections are decrypted here and go on to a unix socke
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import socket
 import ssl
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any, TypeVar
 
 from flagship.settings import FleetSettings, SettingsError
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
 HANDSHAKE_TIMEOUT = 10.0
+LINGER_TIMEOUT = 2.0
 _CHUNK = 65536
 
 
@@ -51,6 +57,22 @@ def server_context(fleet: FleetSettings) -> ssl.SSLContext:
     except OSError as error:
         raise SettingsError(f"fleet api_client_ca {fleet.api_client_ca} cannot be used: {error}.") from None
     return context
+
+
+def common_name(certificate: Mapping[str, Any] | None) -> str:
+    """Who a certificate, as ssl.SSLSocket.getpeercert describes it, is for; "" where it does not say."""
+    subject = (certificate or {}).get("subject", ())
+    return next((value for part in subject for name, value in part if name == "commonName"), "")
+
+
+def refusal(name: str, names: Sequence[str]) -> bytes:
+    """The answer to a client whose certificate is good, but for somebody else than `names`; b"" to one of them."""
+    if not names or name in names:
+        return b""
+    message = f"the certificate of {name or 'nobody'} does not open the fleet API: show that of {' or '.join(names)}"
+    body = json.dumps({"error": {"code": 403, "message": message}}).encode()
+    head = ("HTTP/1.1 403 Forbidden", "Content-Type: application/json", f"Content-Length: {len(body)}")
+    return "\r\n".join((*head, "Connection: close", "", "")).encode() + body
 
 
 class TlsListener:
@@ -99,12 +121,7 @@ class TlsListener:
             self._loop.close()
 
     async def _serve(self) -> None:
-        servers = [
-            await asyncio.start_server(
-                self._relay, sock=sock, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_TIMEOUT
-            )
-            for sock in self._sockets
-        ]
+        servers = [await asyncio.start_server(self._admit, sock=sock) for sock in self._sockets]
         await self._stop.wait()
         for server in servers:
             server.close()
@@ -113,14 +130,31 @@ class TlsListener:
             relay.cancel()
         await asyncio.gather(*relays, return_exceptions=True)
 
-    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _admit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        client = Encrypted(self._context, reader, writer)
+        try:
+            certificate = await asyncio.wait_for(client.handshake(), HANDSHAKE_TIMEOUT)
+            answer = refusal(common_name(certificate), self._fleet.api_client_names)
+            if answer:
+                await asyncio.wait_for(client.read(_CHUNK), HANDSHAKE_TIMEOUT)
+                client.write(answer)
+                await client.drain()
+                await client.linger()
+            else:
+                await self._relay(client)
+        except (OSError, EOFError, asyncio.TimeoutError) as error:
+            log.info("%s is not let to the API: %s.", client.name, _reason(error))
+            await client.linger()
+        finally:
+            client.close()
+
+    async def _relay(self, client: Encrypted) -> None:
         try:
             inner_reader, inner_writer = await asyncio.open_unix_connection(str(self._path))
         except OSError as error:
             log.warning("A client of the API was turned away: %s", error)
-            writer.close()
             return
-        ways = {asyncio.ensure_future(way) for way in (_copy(reader, inner_writer), _copy(inner_reader, writer))}
+        ways = {asyncio.ensure_future(way) for way in (_copy(client, inner_writer), _copy(inner_reader, client))}
         try:
             # The server closes connections that are idle or answered, which ends both ways.
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -128,10 +162,74 @@ class TlsListener:
             for way in ways:
                 way.cancel()
             inner_writer.close()
-            writer.close()
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+class Encrypted:
+    """A client's connection, read and written in clear.
+
+    asyncio's own TLS ends a connection without the alert that tells the client what is wrong with its certificate.
+    """
+
+    def __init__(self, context: ssl.SSLContext, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self._received, self._sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._received, self._sent, server_side=True)
+        self.name = str((writer.get_extra_info("peername") or ("a client",))[0])
+
+    async def handshake(self) -> Mapping[str, Any] | None:
+        """The client's certificate; raises ssl.SSLError for one that will not do, after the client was told."""
+        await self._drive(self._tls.do_handshake)
+        return self._tls.getpeercert()
+
+    async def read(self, size: int) -> bytes:
+        """Some bytes, none at the end; raises OSError."""
+        try:
+            return await self._drive(lambda: self._tls.read(size))
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return b""
+
+    def write(self, data: bytes) -> None:
+        self._tls.write(data)
+        self._writer.write(self._sent.read())
+
+    async def drain(self) -> None:
+        await self._writer.drain()
+
+    async def linger(self) -> None:
+        """Take what the client still sends, for a connection that ends before all is read loses what was written."""
+        with suppress(OSError, asyncio.TimeoutError):
+            self._writer.write_eof()
+            await asyncio.wait_for(self._reader.read(), LINGER_TIMEOUT)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            # Sends the client the end of TLS, and does not wait for its.
+            with suppress(ssl.SSLError):
+                self._tls.unwrap()
+            self._writer.write(self._sent.read())
+            self._writer.close()
+
+    async def _drive(self, step: Callable[[], T]) -> T:
+        """The result of a *step* of TLS, once all is there that it wants to read; what it says is sent in any case."""
+        while True:
+            try:
+                return step()
+            except ssl.SSLWantReadError:
+                self._writer.write(self._sent.read())
+                await self._writer.drain()
+                data = await self._reader.read(_CHUNK)
+                self._received.write(data) if data else self._received.write_eof()
+            finally:
+                self._writer.write(self._sent.read())
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate does not do ({error.verify_message})"
+    return getattr(error, "reason", None) or str(error) or "it said nothing"
+
+
+async def _copy(reader: Encrypted | asyncio.StreamReader, writer: Encrypted | asyncio.StreamWriter) -> None:
     try:
         while chunk := await reader.read(_CHUNK):
             writer.write(chunk)
