@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections import deque
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from flagship.etcd import Client, Delete, Put
@@ -27,6 +28,9 @@ PAUSE = 0.3  # between changes, so that each is one of its own
 LIMIT = 10.0
 # The nodes share the cores of one machine, and asking without a pause takes one of them from the watcher.
 ASK_EVERY = 0.01
+# The settings are those of fleet, which may not write there; a cluster without TLS has no such files.
+IDENTITY = {"FLAGSHIP_ETCD_CLIENT_CERT": "/etc/flagship/tls/announce.crt",
+            "FLAGSHIP_ETCD_CLIENT_KEY": "/etc/flagship/tls/announce.key"}  # fmt: skip
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -88,7 +92,8 @@ def main() -> None:
     parts = urlsplit(url)
     host, port = str(parts.hostname), parts.port or 80
     key, taken, servers = f"{prefix}bench", [], deque[Server]()
-    with Client(load(None, os.environ).etcd) as etcd:
+    identity = IDENTITY if all(Path(file).exists() for file in IDENTITY.values()) else {}
+    with Client(load(None, {**os.environ, **identity}).etcd) as etcd:
         try:
             for number in range(CHANGES):
                 servers.append(Server(os.environ["COREOS_PRIVATE_IPV4"], number))

@@ -18,6 +18,11 @@ from typing import Any
 TTL = 10.0  # fleet_agent_ttl's default, in seconds
 LIMIT = 60.0
 PREFIX = "/_coreos.com/fleet/"
+_TLS = "/etc/flagship/tls"
+_ETCDCTL = (
+    "env", "ETCDCTL_API=3", "ETCDCTL_ENDPOINTS=https://127.0.0.1:2379", f"ETCDCTL_CACERT={_TLS}/ca.crt",
+    f"ETCDCTL_CERT={_TLS}/root.crt", f"ETCDCTL_KEY={_TLS}/root.key", "etcdctl",
+)  # fmt: skip
 # A node that has just booted has no such directory yet.
 _UNITS = "$(ls /run/fleet/units 2>/dev/null)"
 _RUNNING = f"""
@@ -117,7 +122,7 @@ class Node:
         return json.loads(answer) if answer else None
 
     def etcdctl(self, *arguments: str, check: bool = True) -> str:
-        return self.run("env", "ETCDCTL_API=3", "etcdctl", *arguments, check=check)
+        return self.run(*_ETCDCTL, *arguments, check=check)
 
     def signal(self, service: str, name: str) -> None:
         self.run("systemctl", "kill", f"--signal={name}", service)
@@ -277,7 +282,7 @@ class Lab:
     def etcd_healthy(self) -> bool:
         """Whether every member takes part."""
         return all("is healthy" in node.run(
-            "sh", "-c", "ETCDCTL_API=3 etcdctl endpoint health 2>&1", check=False
+            "sh", "-c", '"$@" 2>&1', "sh", *_ETCDCTL, "endpoint", "health", check=False
         ) for node in self.members)  # fmt: skip
 
     def fleet_leader(self, asked: Node) -> Node | None:

@@ -7,7 +7,8 @@ trap 'rm -rf "$output"' EXIT
 write() { # write INVENTORY DIRECTORY [OPTION...]
     local inventory=$1 directory=$2
     shift 2
-    ansible-playbook -i "$inventory" flagship.coreos.user_data -e "user_data_directory=$output/$directory" "$@"
+    ansible-playbook -i "$inventory" flagship.coreos.user_data -e "user_data_directory=$output/$directory" \
+        -e "certificates_directory=$output/certificates" "$@"
 }
 
 refused() { # refused SENTENCE INVENTORY [OPTION...]
@@ -26,14 +27,15 @@ write inventory.yml fedora -e user_data_target=fedora-coreos -e site_stack=hapro
 write inventory.yml linux -e user_data_target=linux -e user_data_update_strategy=
 write inventory.yml programs -e user_data_target=linux -e user_data_programs_url=https://files.example.com/flagship -e user_data_update_strategy= \
     -e user_data_python=/opt/flagship/python/bin/python3
-write cloud.yml learnt -e user_data_format=ignition
-write cloud.yml cloud
+write cloud.yml learnt -e etcd_tls=false -e user_data_format=ignition
+write cloud.yml cloud -e etcd_tls=false
 for file in "$output"/{flatcar,fedora,linux,programs,learnt}/*.ign; do
     test -z "$(ignition-validate "$file" 2>&1)"
 done
 
-refused 'etcd 3.7 has no discovery by URL any more' cloud.yml -e '{"user_data_etcd_version": "3.7"}'
+refused 'etcd 3.7 has no discovery by URL any more' cloud.yml -e etcd_tls=false -e '{"user_data_etcd_version": "3.7"}'
 refused 'The address of core01 is not known before it boots' cloud.yml -e user_data_etcd_discovery_url=
+refused 'and the certificate of its etcd needs it' cloud.yml
 refused 'A cloud-config fetches nothing' cloud.yml -e user_data_programs_url=https://files.example.com/flagship
 refused 'no [Install] section' inventory.yml -e '{"user_data_units": [{"name": "a.service", "enabled": true, "content": "[Service]\nExecStart=/bin/true\n"}]}'
 
