@@ -30,7 +30,7 @@ def test_readme_names_all_modules_roles_and_no_others() -> None:
 
 def test_readme_names_playbooks_that_exist() -> None:
     text = (ROOT / "README.md").read_text()
-    names = "site|provision|user_data|deploy|verify|teardown|scale|rolling_update|lab_up|lab_down"
+    names = "site|provision|user_data|deploy|verify|teardown|scale|rolling_update|rotate_certificates|lab_up|lab_down"
     for name in set(re.findall(rf"flagship\.coreos\.({names})\b", text)):
         assert (ROOT / "playbooks" / f"{name}.yml").is_file(), name
 
