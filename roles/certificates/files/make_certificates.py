@@ -30,7 +30,8 @@ try:
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-    _ = x509.Certificate.verify_directly_issued_by
+    # Version 40 brought this.
+    VERIFY_ISSUER = x509.Certificate.verify_directly_issued_by
 except (ImportError, AttributeError):
     sys.exit(
         f"make_certificates: {sys.executable} on the controller has no library cryptography 40 or newer: "
@@ -80,7 +81,7 @@ def reason_to_make(
 
 def issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
     try:
-        certificate.verify_directly_issued_by(authority)
+        VERIFY_ISSUER(certificate, authority)
     except (ValueError, TypeError, InvalidSignature):
         return False
     return True
