@@ -24,7 +24,7 @@ from flagship.etcd import (
     Put,
     Unavailable,
 )
-from flagship.etcd.client import prefix_range
+from flagship.etcd.client import more_telling, prefix_range
 from flagship.etcd.rpc import grpc
 from flagship.etcd.transport import Failure
 from hypothesis import given
@@ -157,6 +157,19 @@ def test_large_answers_arrive(etcd_client: Client, prefix: str) -> None:
 
 
 Call = Callable[[Client], object]
+@pytest.mark.parametrize(
+    ("before", "now", "limit", "told"),
+    [
+        (None, "DEADLINE_EXCEEDED", 0.1, "DEADLINE_EXCEEDED"),
+        ("UNAVAILABLE", "DEADLINE_EXCEEDED", 0.1, "UNAVAILABLE"),
+        ("UNAVAILABLE", "DEADLINE_EXCEEDED", 1.0, "DEADLINE_EXCEEDED"),
+        ("UNAVAILABLE", "INTERNAL", 0.1, "INTERNAL"),
+    ],
+)
+def test_an_attempt_without_time_does_not_know_better(before: str | None, now: str, limit: float, told: str) -> None:
+    assert more_telling(before and Failure(before, ""), Failure(now, ""), limit).code == told
+
+
 CALLS: dict[str, Call] = {
     "get": lambda client: client.get("a"),
     "range": lambda client: client.range("a"),

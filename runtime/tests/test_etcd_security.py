@@ -83,7 +83,7 @@ def test_tls_with_a_client_certificate(secure: EtcdServer) -> None:
 def test_a_server_that_the_authority_did_not_sign(secure: EtcdServer, tmp_path: Path) -> None:
     other = Certificates(tmp_path)
     with (
-        Client(replace(secure.connection(0.5), ca_cert=other.ca)) as client,
+        Client(replace(secure.connection(2), ca_cert=other.ca)) as client,
         pytest.raises(Unavailable, match="not signed by the trusted authority"),
     ):
         client.get("a")
@@ -91,14 +91,14 @@ def test_a_server_that_the_authority_did_not_sign(secure: EtcdServer, tmp_path: 
 
 def test_the_systems_authorities_are_used_without_ca_cert(secure: EtcdServer) -> None:
     with (
-        Client(replace(secure.connection(0.5), ca_cert="")) as client,
+        Client(replace(secure.connection(2), ca_cert="")) as client,
         pytest.raises(Unavailable, match="not signed by the trusted authority"),
     ):
         client.get("a")
 
 
 def test_without_the_client_certificate(secure: EtcdServer) -> None:
-    with Client(replace(secure.connection(0.5), client_cert="", client_key="")) as client, pytest.raises(Unavailable):
+    with Client(replace(secure.connection(2), client_cert="", client_key="")) as client, pytest.raises(Unavailable):
         client.get("a")
 
 

@@ -192,9 +192,10 @@ class Client:
         tries = 0
         while not self._closed.is_set():
             with self.endpoints.shared() as link:
+                limit = min(share, first) if tries < len(self.endpoints.urls) else share
+                limit = min(limit, deadline - time.monotonic())
                 try:
-                    limit = min(share, first) if tries < len(self.endpoints.urls) else share
-                    return self.attempt(link, perform, min(limit, deadline - time.monotonic()))
+                    return self.attempt(link, perform, limit)
                 except _NoAnswerError:
                     failure = Failure("DEADLINE_EXCEEDED", "")
                 except grpc.RpcError as error:
@@ -203,7 +204,7 @@ class Client:
                     failure = Failure("CANCELLED", str(error))
                 if not failure.temporary:
                     raise failure.error(self.endpoints.where)
-                failures[link.endpoint] = failure
+                failures[link.endpoint] = more_telling(failures.get(link.endpoint), failure, limit)
                 self.endpoints.reject(link)
             if not (repeatable or failure.never_applied):
                 raise Unavailable(
@@ -262,6 +263,13 @@ def _metadata(token: str) -> tuple[tuple[str, str], ...]:
     # hasleader: a member that is cut off from the others refuses at once instead of keeping the caller waiting.
     leader = (("hasleader", "true"),)
     return (*leader, ("token", token)) if token else leader
+
+
+def more_telling(before: Failure | None, now: Failure, limit: float) -> Failure:
+    """What to tell of an endpoint: an attempt that the caller's deadline left `limit` seconds may only know of those."""
+    if before is not None and now.code == "DEADLINE_EXCEEDED" and limit < _SHORTEST_ATTEMPT:
+        return before
+    return now
 
 
 def _unavailable(failures: dict[str, Failure], timeout: float) -> EtcdError:
