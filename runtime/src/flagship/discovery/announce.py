@@ -69,7 +69,8 @@ class Announcer:
         self._key = key
         self._value = value
         self._keeper = LeaseKeeper(client, ttl, [self._note_lease])
-        self._look_every = ttl / 3
+        # Nobody but a stranger removes the key of a lease that lives.
+        self._look_every = float(ttl)
         self._changed = threading.Condition()
         self._due = False
         self._wanted = False
