@@ -124,6 +124,14 @@ class Node:
     def etcdctl(self, *arguments: str, check: bool = True) -> str:
         return self.run(*_ETCDCTL, *arguments, check=check)
 
+    def python(self, program: str, data: Any, identity: str) -> Any:
+        """Give the program `data` on standard input, run it as that user of etcd, and return what it prints: all JSON."""
+        # The settings there name the certificate of the engine.
+        files = f"{_TLS}/{identity}"
+        settings = [f"FLAGSHIP_ETCD_CLIENT_CERT={files}.crt", f"FLAGSHIP_ETCD_CLIENT_KEY={files}.key"]
+        command = ["env", *settings, "/opt/flagship/bin/python", "-c", program]
+        return json.loads(self.run(*command, stdin=json.dumps(data)))
+
     def signal(self, service: str, name: str) -> None:
         self.run("systemctl", "kill", f"--signal={name}", service)
 

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -71,31 +73,54 @@ DAMAGED = ("", "{", "[]", '{"options": "none", "desired_state": 7}', "\N{REPLACE
 FOREIGN = [PREFIX + name for name in ("foreign", "unit/no-unit", "schedule/m/a/b", "state/x", "machine/m/n")]
 
 
+# One program for all keys: a start of etcdctl for each takes longer than all else together.
+_PUT = """
+import json, os, sys
+from flagship.etcd import Client
+from flagship.etcd.rpc import etcdrpc, grpc
+from flagship.settings import load
+
+with Client(load(None, os.environ).etcd) as etcd, etcd.endpoints.shared() as link:
+    for key, value, there in json.load(sys.stdin):
+        try:
+            link.kv.Put(etcdrpc.PutRequest(key=key.encode(), value=value.encode(), ignore_lease=there), timeout=10)
+        except grpc.RpcError as error:
+            # The leader's key may be gone: an engine removes the one that it cannot read.
+            if not key.endswith("/leader"):
+                sys.exit(f"{key}: {error.details()}")
+print("null")
+"""
+
+
 def test_records_are_corrupted(lab: Lab, before: Running, soak: bool) -> None:
     """Each record gets another value that no program of ours wrote, in the long form each of them in turn."""
     node = lab.nodes[0]
-    kept = {key: node.etcdctl("get", "--print-value-only", key) for key in _keys(node)}
+    kept = _records(node)
     try:
         for turn in range(len(DAMAGED) if soak else 1):
-            for number, key in enumerate([*FOREIGN, *kept]):
-                value = DAMAGED[(number + turn) % len(DAMAGED)]
-                # The leader's key may be gone: an engine removes the one that it cannot read.
-                keep = ["--ignore-lease"] if key in kept else []
-                node.etcdctl("put", *keep, key, value, check=not key.endswith("/leader"))
+            damaged = [
+                (key, DAMAGED[(number + turn) % len(DAMAGED)], key in kept)
+                for number, key in enumerate([*FOREIGN, *kept])
+            ]
+            node.python(_PUT, damaged, "root")
             lab.stays(before, TTL / 2)
     finally:
         for key in [*FOREIGN, f"{PREFIX}leader"]:
             node.etcdctl("del", key)
-        for key, text in kept.items():
-            # Machines repair their own records, engines elect a leader anew.
-            if not key.startswith((f"{PREFIX}machine/", f"{PREFIX}leader")):
-                node.etcdctl("put", "--ignore-lease", key, text)
+        # Machines repair their own records, engines elect a leader anew.
+        own = (f"{PREFIX}machine/", f"{PREFIX}leader")
+        node.python(_PUT, [(key, text, True) for key, text in kept.items() if not key.startswith(own)], "root")
     lab.settle()
     lab.stays(before, TTL)
 
 
-def _keys(node: Node) -> list[str]:
-    return node.etcdctl("get", "--prefix", "--keys-only", PREFIX).split()
+def _records(node: Node) -> dict[str, str]:
+    answer = json.loads(node.etcdctl("get", "--prefix", PREFIX, "--write-out=json"))
+    return {_text(found["key"]): _text(found.get("value", "")) for found in answer["kvs"]}
+
+
+def _text(encoded: str) -> str:
+    return base64.b64decode(encoded).decode()
 
 
 @contextmanager

@@ -196,12 +196,6 @@ with Client(load(None, os.environ).etcd) as etcd, ThreadPoolExecutor(WRITERS) as
     list(pool.map(write, range(WRITERS)))
     print(time.monotonic() - began)
 """
-# The settings there are those of the engine, which may not write to the services.
-_IDENTITY = [
-    "FLAGSHIP_ETCD_CLIENT_CERT=/etc/flagship/tls/announce.crt",
-    "FLAGSHIP_ETCD_CLIENT_KEY=/etc/flagship/tls/announce.key",
-]
-_PYTHON = ["/opt/flagship/bin/python", "-c"]
 
 
 def test_keys_change_five_hundred_times(lab: Lab, stacks: list[Stack]) -> None:
@@ -212,8 +206,7 @@ def test_keys_change_five_hundred_times(lab: Lab, stacks: list[Stack]) -> None:
             before = {node: (_applied(stack, node), _processes(stack, node)) for node in nodes}
             event.phase(f"{stack.title}'s keys")
             try:
-                program = json.dumps([stack.prefix, addresses, 500, 5.0])
-                taken = float(lab.members[0].run("env", *_IDENTITY, *_PYTHON, _CHANGE, stdin=program))
+                taken = lab.members[0].python(_CHANGE, [stack.prefix, addresses, 500, 5.0], "announce")
                 assert taken < 6, f"the changes took {taken:.1f} s"
                 wanted = sorted(stack.keys().values())
                 assert len(wanted) > len(addresses)
