@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import signal
@@ -17,12 +19,18 @@ from pathlib import Path
 
 from flagship.etcd import Client, EtcdConnection, EtcdError, PermissionDenied
 
+# Each process of pytest-xdist has ports of its own, below those that the kernel takes for outgoing connections: a
+# server that a test has stopped finds its port free when it starts again.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_PORTS = itertools.cycle(range(20_000 + 3_000 * _WORKER, 23_000 + 3_000 * _WORKER))
+
 
 def free_port() -> int:
     """A TCP port on loopback that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    for port in _PORTS:
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("unreachable")
 
 
 def wait_for(condition: Callable[[], object], limit: float = 10.0, what: str = "the condition") -> None:

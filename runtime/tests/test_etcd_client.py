@@ -157,6 +157,8 @@ def test_large_answers_arrive(etcd_client: Client, prefix: str) -> None:
 
 
 Call = Callable[[Client], object]
+
+
 @pytest.mark.parametrize(
     ("before", "now", "limit", "told"),
     [
@@ -167,7 +169,8 @@ Call = Callable[[Client], object]
     ],
 )
 def test_an_attempt_without_time_does_not_know_better(before: str | None, now: str, limit: float, told: str) -> None:
-    assert more_telling(before and Failure(before, ""), Failure(now, ""), limit).code == told
+    known = Failure(before, "") if before else None
+    assert more_telling(known, Failure(now, ""), limit).code == told
 
 
 CALLS: dict[str, Call] = {

@@ -125,7 +125,7 @@ class Node:
         return self.run(*_ETCDCTL, *arguments, check=check)
 
     def python(self, program: str, data: Any, identity: str) -> Any:
-        """Give the program `data` on standard input, run it as that user of etcd, and return what it prints: all JSON."""
+        """What the program prints when that user of etcd runs it with `data` on standard input: both are JSON."""
         # The settings there name the certificate of the engine.
         files = f"{_TLS}/{identity}"
         settings = [f"FLAGSHIP_ETCD_CLIENT_CERT={files}.crt", f"FLAGSHIP_ETCD_CLIENT_KEY={files}.key"]

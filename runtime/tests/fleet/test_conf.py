@@ -83,7 +83,7 @@ def test_precedence(load: Callable[..., Settings]) -> None:
     [
         ("agent_tll=30s", {}, "has an unknown key agent_tll: known are agent_ttl"),
         ("[fleet]", {}, "has the line '[fleet]': write key=value"),
-        ("etcd_password='open", {}, "has the line 'etcd_password'"),
+        ("etcd_password='unclosed", {}, "has the line 'etcd_password'"),
         ("agent_ttl=soon", {}, "fleet agent_ttl is 'soon'"),
         ("metadata=disk", {}, "fleet metadata is 'disk'"),
         ("systemd_user=true", {}, "system's manager only"),
@@ -110,7 +110,7 @@ def test_mistakes_are_named(
         load(text, **environ)
     sentence = str(caught.value)
     assert said.format(tmp_path) in sentence
-    assert sentence.endswith(".") and "\n" not in sentence and "open" not in sentence
+    assert sentence.endswith(".") and "\n" not in sentence and "unclosed" not in sentence
 
 
 def test_what_has_no_effect_is_told(load: Callable[..., Settings], caplog: pytest.LogCaptureFixture) -> None:

@@ -266,7 +266,7 @@ def _metadata(token: str) -> tuple[tuple[str, str], ...]:
 
 
 def more_telling(before: Failure | None, now: Failure, limit: float) -> Failure:
-    """What to tell of an endpoint: an attempt that the caller's deadline left `limit` seconds may only know of those."""
+    """What to tell of an endpoint: the attempt to which the caller's deadline left `limit` seconds may know less."""
     if before is not None and now.code == "DEADLINE_EXCEEDED" and limit < _SHORTEST_ATTEMPT:
         return before
     return now
