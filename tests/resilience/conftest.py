@@ -12,6 +12,8 @@ from stacks import Stack, stacks_of
 
 # So many that each node gets some, also those that have the most units of the sites.
 STEADY = [f"steady-{number}.service" for number in range(32)]
+# curl asks for each of them.
+_EACH = "units/steady-[0-31].service"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,15 +55,13 @@ def spread(lab: Lab) -> None:
     """Have the steady units anew, so that the nodes with the fewest units get them."""
     _remove(lab)
     options = [{"section": "Service", "name": "ExecStart", "value": "/bin/sleep infinity"}]
-    for name in STEADY:
-        lab.nodes[0].api("PUT", f"units/{name}", {"name": name, "options": options, "desiredState": "launched"})
+    lab.nodes[0].api("PUT", _EACH, {"options": options, "desiredState": "launched"})
     wait_for(lambda: set(STEADY) <= _active(lab), "the steady units")
     lab.settle()
 
 
 def _remove(lab: Lab) -> None:
-    for name in STEADY:
-        lab.nodes[0].api("DELETE", f"units/{name}")
+    lab.nodes[0].api("DELETE", _EACH)
     wait_for(lambda: not set(STEADY) & _active(lab), "the end of the steady units")
 
 
