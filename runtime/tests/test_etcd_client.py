@@ -156,9 +156,6 @@ def test_large_answers_arrive(etcd_client: Client, prefix: str) -> None:
         etcd_client.delete(f"{prefix}{number}")
 
 
-Call = Callable[[Client], object]
-
-
 @pytest.mark.parametrize(
     ("before", "now", "limit", "told"),
     [
@@ -173,6 +170,7 @@ def test_an_attempt_without_time_does_not_know_better(before: str | None, now: s
     assert more_telling(known, Failure(now, ""), limit).code == told
 
 
+Call = Callable[[Client], object]
 CALLS: dict[str, Call] = {
     "get": lambda client: client.get("a"),
     "range": lambda client: client.range("a"),
