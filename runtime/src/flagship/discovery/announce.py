@@ -105,7 +105,7 @@ class Announcer:
             self._changed.notify()
 
     def _run(self) -> None:
-        backoff = daemon.Backoff(first=0.1, limit=min(1.0, self._look_every))
+        backoff = daemon.Backoff(first=0.1, limit=1.0)
         pause = self._look_every
         while self._wait(pause):
             if self._settle():
